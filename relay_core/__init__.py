@@ -1,1 +1,82 @@
-"""Placeholder."""
+"""Relay: a runtime under agent stacks. Scopes, guardrails, intercepts, and one stream of lifecycle events.
+
+The functions here belong to `default`, the runtime that a program uses unless it makes its own with `Relay()`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from relay_core.calls import LlmCall, ToolCall
+from relay_core.errors import (
+    AdapterError,
+    Blocked,
+    CodecError,
+    ConfigError,
+    DuplicateName,
+    GuardrailFailed,
+    PluginError,
+    RelayError,
+    UsageError,
+)
+from relay_core.middleware import Block, Handle
+from relay_core.runtime import Relay
+from relay_core.scopes import CURRENT, RemoteScope, Scope
+
+if TYPE_CHECKING:
+    from relay_core.claims import Claim as Claim
+    from relay_core.dispatch import FlushReport as FlushReport
+    from relay_core.events import MarkEvent as MarkEvent
+    from relay_core.events import ScopeEvent as ScopeEvent
+    from relay_core.events import parse_event as parse_event
+    from relay_core.hookspecs import hookimpl as hookimpl
+    from relay_core.metrics import Measurement as Measurement
+    from relay_core.settings import Settings as Settings
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "Claim": "claims",
+    "FlushReport": "dispatch",
+    "MarkEvent": "events",
+    "Measurement": "metrics",
+    "ScopeEvent": "events",
+    "Settings": "settings",
+    "hookimpl": "hookspecs",
+    "parse_event": "events",
+}
+
+default = Relay()
+acall_llm = default.acall_llm
+acall_tool = default.acall_tool
+astream_llm = default.astream_llm
+bind = default.bind
+call_llm = default.call_llm
+call_tool = default.call_tool
+claim = default.claim
+current = default.current
+current_claim = default.current_claim
+execution_intercept = default.execution_intercept
+flush = default.flush
+guardrail = default.guardrail
+mark = default.mark
+metadata_injector = default.metadata_injector
+metric = default.metric
+open_scope = default.open_scope
+register = default.register
+request_intercept = default.request_intercept
+sanitizer = default.sanitizer
+scope = default.scope
+shutdown = default.shutdown
+stats = default.stats
+stream_llm = default.stream_llm
+subscriber = default.subscriber
+wrap_executor = default.wrap_executor
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        import importlib  # noqa: PLC0415  # only for names that are loaded late
+
+        return getattr(importlib.import_module(f"relay_core.{_LAZY[name]}"), name)
+    raise AttributeError(f"module 'relay_core' has no attribute {name!r}")

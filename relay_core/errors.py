@@ -43,7 +43,7 @@ class RelayError(Exception):
     """
 
 
-class Blocked(RelayError):
+class Blocked(RelayError):  # noqa: N818  # a decision, not a defect
     """A guardrail stopped a tool or LLM call before it ran.
 
     It is no subclass of any SDK's error, so that retry rules of SDKs and frameworks leave it alone.
@@ -83,7 +83,7 @@ class UsageError(RelayError, TypeError):
     """The program used Relay's API wrongly; the text says what to write instead."""
 
 
-class DuplicateName(RelayError, ValueError):
+class DuplicateName(RelayError, ValueError):  # noqa: N818  # says what is wrong
     """A registration has a name that is taken at the same level."""
 
 

@@ -1,0 +1,259 @@
+"""The neutral view as ATOF writes it: the `annotated_request` and `annotated_response` of an LLM event.
+
+Keys without a value are left out. Bytes that are inline in a request are replaced by their size: events stay small.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from relay_core.llm import (
+    AudioPart,
+    FilePart,
+    ImagePart,
+    Node,
+    ReasoningPart,
+    RefusalPart,
+    TextPart,
+    ToolCallPart,
+    ToolResultPart,
+    VideoPart,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from relay_core.llm import (
+        Choice,
+        Cost,
+        Finish,
+        LlmRequest,
+        LlmResponse,
+        Message,
+        Part,
+        ResponseFormat,
+        ToolChoice,
+        ToolDefinition,
+        Usage,
+    )
+
+__all__ = ["annotated_request", "annotated_response"]
+
+_FINISH = {"stop": "complete", "length": "length", "tool_call": "tool_use", "content_filter": "content_filter"}
+_USAGE = {
+    "prompt_tokens": "input_tokens",
+    "completion_tokens": "output_tokens",
+    "total_tokens": "total_tokens",
+    "cache_read_tokens": "input_cache_read",
+    "uncached_input_tokens": "input_uncached",
+    "reasoning_tokens": "output_reasoning",
+}
+
+
+def annotated_request(view: LlmRequest) -> dict[str, Any]:
+    """The `annotated_request` of an LLM start event.
+
+    Example:
+        >>> from relay_core.llm import LlmRequest, Message
+        >>> annotated_request(LlmRequest(model="m", messages=[Message.user("hi")]).replace(max_output_tokens=9))
+        {'messages': [{'role': 'user', 'content': 'hi'}], 'model': 'm', 'params': {'max_tokens': 9}}
+    """
+    params = view.params
+    common = {"temperature": params.temperature, "max_tokens": params.max_output_tokens, "top_p": params.top_p}
+    conversation = view.conversation
+    fields = {
+        "instructions": _content(view.instructions, view.api),
+        "model": view.model,
+        "params": _filled({**common, "stop": None if params.stop is None else list(params.stop)}),
+        "tools": [_tool(tool, view.api) for tool in view.tools],
+        "tool_choice": _tool_choice(view.tool_choice, view.api),
+        "parallel_tool_calls": view.parallel_tool_calls,
+        "reasoning": _plain(view.reasoning),
+        "stream": view.stream,
+        "metadata": view.metadata,
+        "previous_response_id": conversation.previous_response_id if conversation else None,
+        "api_specific": _api_specific(view),
+    }
+    messages = [item for message in view.messages for item in _messages(message, view.api)]
+    return {**view.extra, "messages": messages, **_filled(fields)}
+
+
+def annotated_response(view: LlmResponse) -> dict[str, Any]:
+    """The `annotated_response` of an LLM end event.
+
+    The first choice is at the top level; if there are several, all are in ``choices`` as well.
+
+    Example:
+        >>> from relay_core.llm import Choice, Finish, LlmResponse, Usage
+        >>> usage = Usage.from_inclusive(input_tokens=9, output_tokens=2, cache_read=4)
+        >>> answer = annotated_response(LlmResponse(choices=[Choice(parts="4", finish=Finish("stop"))], usage=usage))
+        >>> answer["message"], answer["finish_reason"], answer["usage"]["prompt_tokens"]
+        ('4', 'complete', 9)
+    """
+    several = len(view.choices) > 1
+    specific = {**view.api_specific, "system_fingerprint": view.system_fingerprint, "service_tier": view.service_tier}
+    fields = {
+        "id": view.id,
+        "model": view.model,
+        **(_choice(view.choices[0], view.api) if view.choices else {}),
+        "choices": [{"index": item.index, **_choice(item, view.api)} for item in view.choices] if several else None,
+        "usage": _usage(view.usage, view.cost),
+        "request_id": view.request_id,
+        "created": view.created,
+        "api_specific": _tagged(view.api, _filled(specific)),
+    }
+    return {**view.extra, **_filled(fields)}
+
+
+def _filled(fields: dict[str, Any]) -> dict[str, Any]:
+    """Without unknown and empty values; ``""``, ``0`` and ``False`` are values."""
+    return {name: value for name, value in fields.items() if value is not None and value not in ({}, [])}
+
+
+def _plain(node: Node | None) -> dict[str, Any]:
+    return {} if node is None else _filled({name: getattr(node, name) for name in node.compared_fields()})
+
+
+def _native(provider: str, kind: str, value: Any) -> dict[str, Any]:
+    return {"provider": provider, "kind": kind, "value": value}
+
+
+def _tagged(api: str, fields: dict[str, Any]) -> dict[str, Any] | None:
+    return {"api": api, **fields} if fields else None
+
+
+def _api_specific(view: LlmRequest) -> dict[str, Any] | None:
+    params = view.params
+    names = ("top_k", "seed", "n", "presence_penalty", "frequency_penalty")
+    fields = {name: getattr(params, name) for name in names}
+    conversation = _plain(view.conversation)
+    conversation.pop("previous_response_id", None)
+    form = {"response_format": _response_format(view.response_format)}
+    return _tagged(view.api, _filled({**view.api_specific, **fields, **form, **conversation}))
+
+
+def _response_format(form: ResponseFormat | None) -> dict[str, Any]:
+    if form is None:
+        return {}
+    inner = _filled({"name": form.name, "schema": form.schema, "strict": form.strict})
+    return _filled({"type": "json_object" if form.type == "json" else form.type, "json_schema": inner})
+
+
+def _tool(tool: ToolDefinition, api: str) -> dict[str, Any]:
+    if tool.kind != "function":
+        return {"type": "provider_native", **_native(api, tool.name, tool.native)}
+    fields = {"name": tool.name, "description": tool.description, "parameters": tool.schema, "strict": tool.strict}
+    # An empty parameters object is a statement: the tool takes none.
+    return {"type": "function", "function": {name: value for name, value in fields.items() if value is not None}}
+
+
+def _tool_choice(choice: ToolChoice | None, api: str) -> Any:
+    if choice is None:
+        return None
+    if choice.mode == "tool":
+        return {"type": "function", "function": {"name": choice.name}}
+    return choice.mode if choice.value is None else _native(api, "tool_choice", choice.value)
+
+
+def _messages(message: Message, api: str) -> Iterable[dict[str, Any]]:
+    """One neutral message; tool results become messages of their own, since an ATOF message answers one call."""
+    results = [part for part in message.parts if isinstance(part, ToolResultPart)]
+    rest = [part for part in message.parts if not isinstance(part, ToolResultPart)]
+    for result in results:
+        content = _content(result.parts, api)
+        fields = {"tool_call_id": result.call_id, "name": result.name or message.name, "is_error": result.is_error}
+        yield {"role": "tool", "content": "" if content is None else content, **_filled(fields)}
+    if not rest and results:
+        return
+    calls = [part for part in rest if isinstance(part, ToolCallPart)]
+    content = _content([part for part in rest if not isinstance(part, ToolCallPart)], api)
+    if content is None and not calls:
+        content = ""
+    yield {
+        "role": message.role,
+        **_filled({"content": content, "tool_calls": [_request_call(call) for call in calls], "name": message.name}),
+    }
+
+
+def _request_call(call: ToolCallPart) -> dict[str, Any]:
+    function = {"name": call.name, "arguments": call.arguments_raw or "{}"}
+    return {**_filled({"id": call.id}), "type": "function", "function": function}
+
+
+def _response_call(call: ToolCallPart) -> dict[str, Any]:
+    arguments = call.arguments_raw if call.arguments is None else call.arguments
+    return {**_filled({"id": call.id}), "name": call.name, "arguments": {} if arguments is None else arguments}
+
+
+def _content(parts: Sequence[Part], api: str) -> Any:
+    """A lone text as a string, anything else as a list of content parts; ``None`` if there is nothing."""
+    if len(parts) == 1 and isinstance(parts[0], TextPart):
+        return parts[0].text
+    return [_part(part, api) for part in parts] or None
+
+
+def _part(part: Part, api: str) -> dict[str, Any]:
+    if isinstance(part, TextPart):
+        return {"type": "text", "text": part.text}
+    if isinstance(part, RefusalPart):
+        return {"type": "refusal", "refusal": part.text}
+    if isinstance(part, ToolCallPart):
+        return {"type": "tool_use", "id": part.id, "name": part.name, "input": part.arguments}
+    if isinstance(part, ToolResultPart):
+        result = {"type": "tool_result", "tool_use_id": part.call_id, "content": _content(part.parts, api)}
+        return {**result, **_filled({"is_error": part.is_error})}
+    if isinstance(part, ImagePart) and part.url is not None and not part.inline:
+        return {"type": "image_url", "image_url": _filled({"url": part.url, "detail": part.detail})}
+    if isinstance(part, ImagePart | AudioPart | VideoPart | FilePart):
+        kind = part.__struct_config__.tag
+        return _media(part, str(kind) if not isinstance(part, VideoPart) else "file")
+    if isinstance(part, ReasoningPart):
+        shown = {"text": part.text, "redacted": part.redacted or None, "signed": part.signature is not None or None}
+        return {"type": "provider_native", **_native(api, "reasoning", _filled(shown))}
+    kind = str(part.__struct_config__.tag)
+    if kind == "native":
+        fields = _plain(part)
+        return {"type": "provider_native", **_native(fields["provider"], fields["kind"], fields.get("value"))}
+    return {"type": "provider_native", **_native(api, kind, _plain(part))}
+
+
+def _media(part: ImagePart | AudioPart | VideoPart | FilePart, kind: str) -> dict[str, Any]:
+    """A reference to the bytes, or their size; never the bytes."""
+    inline = part.data or (part.url if part.inline else None)
+    fields = {
+        "url": None if part.inline else part.url,
+        "file_id": part.file_id,
+        "mime_type": part.mime,
+        "name": part.name,
+        "inline_characters": None if inline is None else len(inline),
+    }
+    return {"type": kind, kind: _filled(fields)}
+
+
+def _choice(choice: Choice, api: str) -> dict[str, Any]:
+    reasoning = [part.text for part in choice.parts if isinstance(part, ReasoningPart) and part.text]
+    said = [part for part in choice.parts if not isinstance(part, ToolCallPart | ReasoningPart)]
+    fields = {
+        "message": _content(said, api),
+        "tool_calls": [_response_call(call) for call in choice.tool_calls],
+        "finish_reason": _finish(choice.finish),
+        "reasoning_content": "\n".join(reasoning) if reasoning else None,
+    }
+    return _filled(fields)
+
+
+def _finish(finish: Finish | None) -> Any:
+    if finish is None:
+        return None
+    return _FINISH.get(finish.reason) or {"unknown": finish.native or finish.reason}
+
+
+def _usage(usage: Usage | None, cost: Cost | None) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    if usage is not None:
+        fields = {name: getattr(usage, attribute) for name, attribute in _USAGE.items()}
+        short, long = usage.input_cache_write, usage.input_cache_write_1h
+        fields["cache_write_tokens"] = None if short is None and long is None else (short or 0) + (long or 0)
+    if cost is not None:
+        fields["cost"] = {"total": float(cost.decimal), "currency": cost.currency, "source": cost.source}
+    return _filled(fields)

@@ -1,0 +1,31 @@
+"""What happens when Relay itself fails: it is counted, logged once a minute, and after too many times telemetry goes off."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from relay_core.runtime import Relay
+
+__all__ = ["note_fault"]
+
+_log = logging.getLogger("relay")
+_LOG_EVERY: Final = 60.0
+_next_log = 0.0
+
+
+def note_fault(relay: Relay, where: str, error: BaseException) -> None:
+    """Count an internal failure; never raises."""
+    global _next_log
+    relay.count("faults")
+    faults = relay.counters["faults"]
+    now = time.monotonic()
+    if now >= _next_log:
+        _next_log = now + _LOG_EVERY
+        # The type only: a message may hold what the program keeps secret.
+        _log.warning("relay: %s failed with %s; %d internal faults so far", where, type(error).__qualname__, faults)
+    if faults == relay.settings.breaker_limit:
+        _log.error("relay: %d internal faults; telemetry is off for this process, policy stays in force", faults)
+        relay.turn_off_telemetry()

@@ -1,0 +1,109 @@
+"""Claims: one logical call seen by two adapters stays one call.
+
+The outer adapter's managed call leaves a claim around its call frame. An inner adapter that finds it adds marks and
+facts to the open call instead of emitting a second pair, and runs no policy again. Where the context was lost on the
+way, both report; then the later end with the same response id is marked ``relay.duplicate_of`` and owns no usage.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
+    from relay_core.calls import Call
+    from relay_core.llm import LlmResponse
+    from relay_core.runtime import Relay
+    from relay_core.scopes import Scope
+
+__all__ = ["Claim", "ResponseIndex", "hold"]
+
+_REMEMBERED = 4_096
+
+
+class Claim:
+    """The mark of an open call that inner layers of the same call may find.
+
+    Made by ``call_llm(..., claim=True)`` and the like, or by hand: ``with relay.claim(scope): ...``.
+
+    Attributes:
+        scope: the open call's scope.
+        kind: "llm" or "tool".
+
+    Example:
+        >>> import relay_core as relay
+        >>> with relay.open_scope("openai", "llm") as scope, relay.claim(scope):
+        ...     relay.current_claim("llm").scope is scope
+        True
+    """
+
+    __slots__ = ("_outer", "_relay", "kind", "scope")
+
+    def __init__(self, relay: Relay, scope: Scope, kind: str) -> None:
+        self._relay = relay
+        self.scope = scope
+        self.kind = kind
+        self._outer: Claim | None = None
+
+    def enrich(
+        self,
+        *,
+        view: LlmResponse | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        profile: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Add what the inner layer knows better: the neutral response with usage and ids, metadata, profile fields."""
+        scope = self.scope
+        if scope.closed:
+            self._relay.count("late_facts")
+            return
+        if view is not None:
+            scope._codec = view  # pyright: ignore[reportAttributeAccessIssue]  # the end event reads it
+        if metadata:
+            scope.metadata.update(metadata)
+        if profile:
+            scope.profile = {**(scope.profile or {}), **profile}
+
+    def mark(self, name: str, data: Any = None, **options: Any) -> None:
+        """Emit a mark under the claimed call."""
+        self.scope.mark(name, data=data, **options)
+
+    def __enter__(self) -> Self:
+        self._outer = self._relay.swap_claim(self)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        self._relay.swap_claim(self._outer)
+
+
+def hold(relay: Relay, call: Call, scope: Scope) -> Claim | None:
+    """Bind a claim around a call frame if the call asks for one; a tool call clears the slot for its own work.
+
+    Returns the claim that `Relay.release` takes back, or None if nothing was bound.
+    """
+    if call.claims:
+        return Claim(relay, scope, call.kind).__enter__()
+    if call.kind == "tool" and relay.has_claim():
+        cleared = Claim(relay, scope, "tool")
+        return cleared.__enter__()
+    return None
+
+
+class ResponseIndex:
+    """Remembers which LLM scope reported a response id first, for calls seen twice. Bounded; forgets the oldest."""
+
+    __slots__ = ("_seen",)
+
+    def __init__(self) -> None:
+        self._seen: dict[str, str] = {}
+
+    def first(self, response_id: str, uuid: str) -> str:
+        """Give the UUID of the scope that reported this id first: this one, or an earlier one."""
+        seen = self._seen
+        if len(seen) >= _REMEMBERED and response_id not in seen:
+            with suppress(KeyError, RuntimeError, StopIteration):  # another thread has made room
+                del seen[next(iter(seen))]
+        return seen.setdefault(response_id, uuid)

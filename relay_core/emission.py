@@ -1,0 +1,106 @@
+"""Making events: the little that happens on the caller's thread when somebody subscribes."""
+
+from __future__ import annotations
+
+import atexit
+from typing import TYPE_CHECKING, Any
+
+from relay_core.events import Deferred, MarkEvent, ScopeEvent
+from relay_core.payloads import Encoder
+
+if TYPE_CHECKING:
+    from relay_core.middleware import Chains
+    from relay_core.runtime import Relay
+    from relay_core.scopes import Node, Scope
+
+__all__ = ["Emitter"]
+
+
+class Emitter:
+    """Takes snapshots and queues events for one runtime. Its methods never raise.
+
+    Args:
+        relay: the runtime.
+    """
+
+    def __init__(self, relay: Relay) -> None:
+        self._relay = relay
+        self.encoder = Encoder(relay.settings.payload, relay.settings.redaction)
+        self._freeze = self.encoder.freeze
+        self._put = relay.dispatcher.put
+        _register_exit()
+
+    def scope(self, scope: Scope, phase: Any, ns: int, data: Any, route: Chains) -> None:
+        """Queue the start or end event of a scope."""
+        try:
+            freeze = self._freeze
+            if data is not None and type(data) is not Deferred:
+                data = freeze(data)
+            metadata = scope._metadata
+            profile = scope.profile
+            self._put(
+                ScopeEvent(
+                    scope,
+                    ns,
+                    data,
+                    freeze(metadata) if metadata else None,
+                    freeze(profile) if profile else profile,
+                    route,
+                    scope_category=phase,
+                    view=scope._codec,
+                )
+            )
+        except Exception as error:  # noqa: BLE001  # observation never hurts the program
+            self._relay.fault("emitting a scope event", error)
+
+    def mark(
+        self, source: Node | None, ns: int, data: Any, metadata: Any, profile: Any, route: Chains, what: tuple[Any, ...]
+    ) -> None:
+        """Queue a mark; `what` is its name, identity, category and data schema."""
+        try:
+            freeze = self._freeze
+            if data is not None and type(data) is not Deferred:
+                data = freeze(data)
+            name, identity, category, schema = what
+            self._put(
+                MarkEvent(
+                    source,
+                    ns,
+                    data,
+                    freeze(metadata) if metadata else None,
+                    freeze(profile) if profile else profile,
+                    route,
+                    mark_name=name,
+                    identity=identity,
+                    category=category,
+                    data_schema=schema,
+                )
+            )
+        except Exception as error:  # noqa: BLE001  # observation never hurts the program
+            self._relay.fault("emitting a mark", error)
+
+    def chunk(self, scope: Scope, index: int, chunk: Any) -> None:
+        """Queue the mark of one stream chunk; what it says of the chunk is found later."""
+        codec = scope._codec
+        data: Any = {"chunk_index": index, "provider": "unknown"}
+        describe = getattr(codec, "describe_chunk", None)
+        if describe is not None:
+            data = Deferred(lambda: {"chunk_index": index, **describe(chunk)})
+        route: Any = scope._route
+        relay = self._relay
+        self._put(
+            MarkEvent(scope, relay.clock(), data, None, None, route, mark_name="llm.chunk", identity=relay.new_id())
+        )
+
+
+_registered = False
+
+
+def _register_exit() -> None:
+    """Drain at interpreter exit; registered by the first subscriber, so after most of the program's own hooks."""
+    global _registered
+    if not _registered:
+        _registered = True
+        from relay_core.runtime import _at_exit  # noqa: PLC0415  # it imports this module
+
+        atexit.register(_at_exit)

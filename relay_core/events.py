@@ -1,0 +1,396 @@
+"""Lifecycle events in the shape of ATOF 0.1 (Agent Trajectory Observability Format, one JSON object per line).
+
+An event is made on the caller's thread from a few references; text, JSON and merged metadata come into being on the
+dispatcher's thread, and only when somebody reads them. Treat what an event gives as read-only: subscribers share it.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import msgspec
+
+from relay_core.errors import UsageError
+from relay_core.ids import uuid_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from relay_core.middleware import Chains
+    from relay_core.payloads import Encoder
+    from relay_core.scopes import Node
+
+__all__ = ["ATOF_VERSION", "Deferred", "Event", "MarkEvent", "ScopeEvent", "iso_time", "parse_event", "parse_time"]
+
+ATOF_VERSION: Final = "0.1"
+_OTEL_STATUS: Final = {"ok": "OK", "cached": "OK", "error": "ERROR"}
+_LACKING: Final[Any] = msgspec.UNSET
+_REPLACEABLE: Final = frozenset({"name", "data", "metadata", "category_profile"})
+_encode = msgspec.json.Encoder().encode
+
+
+class Deferred:
+    """A payload that is made on the dispatcher's thread, for instance a stream put together from its chunks."""
+
+    __slots__ = ("make",)
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self.make = make
+
+
+class Identity:
+    """Stands in for the scope of an event that was read back from a file."""
+
+    __slots__ = ("attributes", "category", "name", "parent_uuid", "root_uuid", "uuid")
+
+    def __init__(self, line: dict[str, Any]) -> None:
+        self.uuid: str = line["uuid"]
+        self.name: str = line["name"]
+        self.category: str | None = line.get("category")
+        self.parent_uuid: str | None = line.get("parent_uuid")
+        self.root_uuid: str | None = line.get("propagation_root_uuid")
+        self.attributes: tuple[str, ...] = tuple(line.get("attributes") or ())
+
+
+class Event(msgspec.Struct, eq=False):
+    """What scope and mark events share. Attributes carry ATOF's names.
+
+    Attributes:
+        source: the scope the event belongs to (for a mark, its parent), or None.
+        timestamp_ns: nanoseconds since the epoch.
+        route: what was registered where the event was emitted.
+    """
+
+    source: Any
+    timestamp_ns: int
+    raw: Any
+    raw_metadata: Any
+    raw_profile: Any
+    route: Chains
+    weight: int = 0
+    new_name: str | None = None
+    cache: dict[str, Any] | None = None
+
+    kind: Any = ""
+
+    @property
+    def atof_version(self) -> str:
+        """Version of the format, "0.1"."""
+        return ATOF_VERSION
+
+    @property
+    def timestamp(self) -> str:
+        """RFC 3339 text in UTC with nanoseconds."""
+        return iso_time(self.timestamp_ns)
+
+    @property
+    def data(self) -> Any:
+        """The payload as plain JSON values: input on a start, output on an end; bounded and scrubbed."""
+        return self._cached("data", self._make_data)
+
+    @property
+    def metadata(self) -> dict[str, Any] | None:
+        """Correlation data; on an end event also the outcome."""
+        return self._cached("metadata", self._make_metadata)
+
+    @property
+    def category_profile(self) -> dict[str, Any] | None:
+        """Fields that belong to the category, such as ``model_name`` and ``tool_call_id``."""
+        return self._cached("category_profile", self._make_profile)
+
+    @property
+    def propagation_root_uuid(self) -> str | None:
+        """UUID of the root of the causal tree."""
+        source = self.source
+        return None if source is None else source.root_uuid
+
+    @property
+    def encoder(self) -> Encoder:
+        """What turns payloads into JSON, with this runtime's limits and scrubbing rules."""
+        return self.route.encoder
+
+    def replace(self, **changes: Any) -> Event:
+        """Make a copy with other ``data``, ``metadata``, ``category_profile`` or ``name``.
+
+        Identity, times, category and parents stay as they are.
+
+        Raises:
+            UsageError: another field is named.
+        """
+        unknown = changes.keys() - _REPLACEABLE
+        if unknown:
+            raise UsageError(f"an event's {', '.join(sorted(unknown))} cannot be replaced; {sorted(_REPLACEABLE)} can")
+        made: Event = msgspec.structs.replace(self)
+        made.cache = dict(self.cache) if self.cache else {}
+        encoder = self.encoder
+        for field in changes.keys() & {"data", "metadata", "category_profile"}:
+            made.cache[field] = encoder.tree(encoder.freeze(changes[field]))
+        if "category_profile" not in changes and "data" in changes:
+            made.cache.pop("category_profile", None)  # views are read from the data that observers see
+            made.cache["data_replaced"] = True
+        if "name" in changes:
+            made.new_name = str(changes["name"])
+        return made
+
+    def cleared(self) -> Event:
+        """Make a copy without data, metadata and profile: what is left when a sanitizer fails."""
+        made: Event = msgspec.structs.replace(self)
+        made.cache = {"data": None, "metadata": None, "category_profile": None}
+        return made
+
+    def to_json(self) -> bytes:
+        """Write one ATOF line, without the line end."""
+        return self._cached("json", self._make_json)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give all fields of the line as plain values; the caller owns the result."""
+        return msgspec.json.decode(self.to_json())
+
+    def _cached(self, key: str, make: Callable[[], Any]) -> Any:
+        cache = self.cache
+        if cache is None:
+            cache = self.cache = {}
+        value = cache.get(key, _LACKING)
+        if value is _LACKING:
+            value = cache[key] = make()
+        return value
+
+    def _make_data(self) -> Any:
+        raw = self.raw
+        if raw is None:
+            return None
+        if type(raw) is Deferred:
+            raw = self.raw = self.encoder.freeze(raw.make())
+        return self.encoder.tree(raw)
+
+    def _data_json(self) -> bytes:
+        """The payload's JSON without a detour over Python values where nobody asked for those."""
+        raw = self.raw
+        if (self.cache is not None and "data" in self.cache) or type(raw) is Deferred:
+            return _encode(self.data)
+        return b"null" if raw is None else self.encoder.json(raw)
+
+    def _make_metadata(self) -> dict[str, Any] | None:
+        raw = self.raw_metadata
+        return None if raw is None else self.encoder.tree(raw)
+
+    def _make_profile(self) -> dict[str, Any] | None:
+        raw = self.raw_profile
+        return None if raw is None else self.encoder.tree(raw)
+
+    def _make_json(self) -> bytes:
+        raise UsageError("only scope and mark events have a line")
+
+
+class ScopeEvent(Event, eq=False):
+    """The start or end of a scope; both carry the same ``uuid``."""
+
+    scope_category: Literal["start", "end"] = "start"
+    view: Any = None
+    kind: Any = "scope"
+
+    @property
+    def uuid(self) -> str:
+        """The scope's UUID, lower case."""
+        return self.source.uuid
+
+    @property
+    def parent_uuid(self) -> str | None:
+        """UUID of the scope around it; None at a root."""
+        return self.source.parent_uuid
+
+    @property
+    def name(self) -> str:
+        """The scope's name."""
+        return self.new_name or (self.route.encoder.name(self.source.name) if self.route else self.source.name)
+
+    @property
+    def category(self) -> str:
+        """The scope's category, such as "tool"."""
+        return self.source.category
+
+    @property
+    def attributes(self) -> list[str]:
+        """Behaviour flags, sorted, the same on start and end."""
+        return list(self.source.attributes)
+
+    @property
+    def data_schema(self) -> dict[str, str] | None:
+        """Always None on scope events."""
+        return None
+
+    @property
+    def status(self) -> str | None:
+        """The outcome on an end event (ok, error, cancelled, interrupted, handoff, blocked, cached); None on a start."""
+        return (self.metadata or {}).get("relay.status") if self.scope_category == "end" else None
+
+    def _make_metadata(self) -> dict[str, Any] | None:
+        given: dict[str, Any] | None = Event._make_metadata(self)
+        if self.scope_category == "start":
+            return given
+        source = self.source
+        outcome: dict[str, Any] = {
+            "otel.status_code": _OTEL_STATUS.get(source.status, "UNSET"),
+            "relay.status": source.status,
+        }
+        if source._failure is not None:
+            kind, message = source._failure
+            outcome["otel.status_description"] = self.encoder.text(message)
+            outcome["error.type"] = kind
+        return {**given, **outcome} if given else outcome
+
+    def _make_profile(self) -> dict[str, Any] | None:
+        profile: dict[str, Any] | None = Event._make_profile(self)
+        if self.view is None:
+            return profile
+        from relay_core.annotations import annotate  # noqa: PLC0415  # only LLM events with a codec need it
+
+        found = annotate(self.view, self.scope_category, self.data, replaced="data_replaced" in (self.cache or ()))
+        return {**(profile or {}), **found} if found else profile
+
+    def _make_json(self) -> bytes:
+        profile = self.category_profile
+        metadata = self.metadata
+        parent = self.parent_uuid
+        return (
+            b'{"atof_version":"0.1","attributes":%b,"category":"%b","category_profile":%b,"data":%b,"data_schema":null,'
+            b'"kind":"scope","metadata":%b,"name":%b,"parent_uuid":%b,"propagation_root_uuid":"%b",'
+            b'"scope_category":"%b","timestamp":"%b","uuid":"%b"}'
+        ) % (
+            _encode(self.source.attributes) if self.source.attributes else b"[]",
+            self.category.encode(),
+            b"null" if profile is None else _encode(profile),
+            self._data_json(),
+            b"null" if metadata is None else _encode(metadata),
+            _encode(self.name),
+            b"null" if parent is None else b'"%b"' % parent.encode(),
+            (self.propagation_root_uuid or self.uuid).encode(),
+            self.scope_category.encode(),
+            iso_time(self.timestamp_ns).encode(),
+            self.uuid.encode(),
+        )
+
+
+class MarkEvent(Event, eq=False):
+    """A point in time under a scope, or under none."""
+
+    mark_name: str = ""
+    identity: int | str = 0
+    category: str | None = None
+    data_schema: dict[str, str] | None = None
+    kind: Any = "mark"
+
+    @property
+    def uuid(self) -> str:
+        """The mark's own UUID."""
+        if type(self.identity) is int:
+            self.identity = uuid_text(self.identity)
+        return self.identity  # pyright: ignore[reportReturnType]  # narrowed above
+
+    @property
+    def parent_uuid(self) -> str | None:
+        """UUID of the scope that was current; None outside any scope."""
+        source: Node | Identity | None = self.source
+        if type(source) is Identity:
+            return source.parent_uuid
+        return None if source is None else source.uuid
+
+    @property
+    def name(self) -> str:
+        """The mark's name."""
+        return self.new_name or (self.route.encoder.name(self.mark_name) if self.route else self.mark_name)
+
+    def _make_json(self) -> bytes:
+        parent, root = self.parent_uuid, self.propagation_root_uuid
+        return _encode(
+            {
+                "atof_version": ATOF_VERSION,
+                "category": self.category,
+                "category_profile": self.category_profile,
+                "data": msgspec.Raw(self._data_json()),
+                "data_schema": self.data_schema,
+                "kind": "mark",
+                "metadata": self.metadata,
+                "name": self.name,
+                "parent_uuid": parent,
+                "propagation_root_uuid": root,
+                "timestamp": iso_time(self.timestamp_ns),
+                "uuid": self.uuid,
+            }
+        )
+
+
+_last_second: tuple[int, str] = (-1, "")
+
+
+def iso_time(ns: int) -> str:
+    """Write nanoseconds since the epoch as RFC 3339 in UTC; the text of the second is kept for the next event."""
+    global _last_second
+    second, fraction = divmod(ns, 1_000_000_000)
+    known, prefix = _last_second
+    if known != second:
+        prefix = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        _last_second = (second, prefix)
+    return f"{prefix}.{fraction:09d}+00:00"
+
+
+def parse_time(value: object) -> int:
+    """Read an ATOF time: RFC 3339 text, or integer microseconds since the epoch. Returns nanoseconds.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if type(value) is int:
+        return value * 1_000
+    if not isinstance(value, str):
+        raise ValueError(f"a timestamp is text or integer microseconds, got {type(value).__name__}")  # noqa: TRY004  # bad data
+    from datetime import datetime  # noqa: PLC0415  # only readers need it
+
+    head, dot, tail = value.partition(".")
+    digits = tail[: len(tail) - len(tail.lstrip("0123456789"))]
+    zone = tail[len(digits) :] if dot else ""
+    moment = datetime.fromisoformat(head + zone) if dot else datetime.fromisoformat(value)
+    if moment.tzinfo is None:
+        raise ValueError(f"timestamp {value!r} has no time zone")
+    return round(moment.timestamp()) * 1_000_000_000 + int((digits or "0").ljust(9, "0")[:9])
+
+
+def parse_event(line: bytes | str | dict[str, Any]) -> ScopeEvent | MarkEvent:
+    """Read one ATOF line back; unknown keys are ignored, any 0.x version is accepted.
+
+    Args:
+        line: the JSON text or the decoded object.
+
+    Raises:
+        ValueError: it is no ATOF event; the text says what is missing.
+    """
+    found: Any = line if isinstance(line, dict) else msgspec.json.decode(line)
+    if not isinstance(found, dict):
+        raise ValueError("not an ATOF event: no JSON object")  # noqa: TRY004  # bad data
+    row: dict[str, Any] = found  # pyright: ignore[reportUnknownVariableType]  # JSON
+    missing = [key for key in ("kind", "uuid", "timestamp", "name") if key not in row]
+    if missing:
+        raise ValueError(f"not an ATOF event: no {', '.join(missing)}")
+    if not str(row.get("atof_version", ATOF_VERSION)).startswith("0."):
+        raise ValueError(f"ATOF version {row['atof_version']!r} is not supported; 0.x is")
+    shared: dict[str, Any] = {
+        "source": Identity(row),
+        "timestamp_ns": parse_time(row["timestamp"]),
+        "raw": None,
+        "raw_metadata": None,
+        "raw_profile": None,
+        "route": None,
+        "cache": {key: row.get(key) for key in ("data", "metadata", "category_profile")},
+    }
+    if row["kind"] == "scope" and row.get("scope_category") in ("start", "end"):
+        return ScopeEvent(**shared, scope_category=row["scope_category"])
+    if row["kind"] == "mark":
+        return MarkEvent(
+            **shared,
+            mark_name=row["name"],
+            identity=row["uuid"],
+            category=row.get("category"),
+            data_schema=row.get("data_schema"),
+        )
+    raise ValueError(f"not an ATOF event: kind {row['kind']!r}, scope_category {row.get('scope_category')!r}")

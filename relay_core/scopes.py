@@ -1,0 +1,435 @@
+"""Scopes: the nodes of the execution tree, and how the current one follows threads, tasks and generators.
+
+A scope knows its parent; nothing is kept on a stack. The current scope is a context variable, so new asyncio tasks and
+copied contexts inherit it by value. Scopes close in any order, from any thread, any number of times.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from relay_core.errors import Blocked, UsageError
+from relay_core.ids import uuid_text
+from relay_core.middleware import Registrar, Registry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from datetime import datetime
+    from types import TracebackType
+
+    from relay_core.codecs import Codec
+    from relay_core.llm import LlmRequest, LlmResponse
+    from relay_core.middleware import Chains
+    from relay_core.runtime import Relay
+
+__all__ = ["CATEGORIES", "CURRENT", "STATUSES", "RemoteScope", "Scope"]
+
+CATEGORIES: Final = frozenset(
+    [
+        "agent",
+        "function",
+        "tool",
+        "llm",
+        "retriever",
+        "embedder",
+        "reranker",
+        "guardrail",
+        "evaluator",
+        "custom",
+        "unknown",
+    ]
+)
+STATUSES: Final = frozenset(["ok", "error", "cancelled", "interrupted", "handoff", "blocked", "cached"])
+_CANCELLING: Final = frozenset({"CancelledError", "Cancelled", "GeneratorExit", "KeyboardInterrupt"})
+_MIN_NS: Final = 1_000  # an end is at least this much later than its start
+_MESSAGE_LIMIT: Final = 2_000
+
+
+class _Sentinel:
+    """A default that no caller passes by accident."""
+
+    __slots__ = ("_name",)
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __repr__(self) -> str:
+        return self._name
+
+
+CURRENT: Final[Any] = _Sentinel("CURRENT")
+UNSET: Final[Any] = _Sentinel("UNSET")
+
+
+class RemoteScope:
+    """A parent that lives in another process or task, known only by its identities.
+
+    `relay.extract` makes one from a carrier. Use it as ``parent=``, or as a context manager to make it current.
+
+    Args:
+        uuid: the remote parent's UUID.
+        root_uuid: the UUID of the remote tree's root, if known.
+        traceparent: the W3C header it came with, if any.
+        tracestate: the W3C trace state it came with, if any.
+    """
+
+    __slots__ = ("_cache", "_outer", "_relay", "_root_uuid", "traceparent", "tracestate", "uuid")
+    _local = None
+    parent = None
+    category = "unknown"
+    name = "remote"
+
+    def __init__(
+        self,
+        uuid: str,
+        *,
+        root_uuid: str | None = None,
+        traceparent: str | None = None,
+        tracestate: str | None = None,
+        relay: Relay | None = None,
+    ) -> None:
+        self.uuid = uuid
+        self._root_uuid = root_uuid
+        self.traceparent = traceparent
+        self.tracestate = tracestate
+        self._relay = relay
+        self._cache: Chains | None = None
+        self._outer: Node | None = None
+
+    @property
+    def root_uuid(self) -> str:
+        """The root of the remote tree; the parent itself where the sender named no root."""
+        return self._root_uuid or self.uuid
+
+    def __enter__(self) -> Self:
+        if self._relay is None:
+            raise UsageError("this RemoteScope belongs to no runtime; take it from relay.extract(carrier)")
+        self._outer = self._relay.enter(self)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        if self._relay is not None:
+            self._relay.leave(self)
+
+
+class Scope(Registrar):
+    """A named unit of work with a start and an end; a node of the execution tree.
+
+    Made by `relay.scope` (a context manager, sync and async, and a decorator) or `relay.open_scope` (open at once, never
+    current, for adapters). Registrations made on a scope hold for it and its descendants.
+
+    Example:
+        >>> import relay_core as relay
+        >>> with relay.scope("trip", "agent") as trip:
+        ...     with relay.scope("leg") as leg:
+        ...         trip.output = {"done": True}
+        >>> leg.parent_uuid == trip.uuid, trip.status
+        (True, 'ok')
+    """
+
+    __slots__ = (
+        "_alive",
+        "_cache",
+        "_codec",
+        "_failure",
+        "_generation",
+        "_id",
+        "_local",
+        "_metadata",
+        "_mono",
+        "_outer",
+        "_pending",
+        "_relay",
+        "_root",
+        "_route",
+        "_start",
+        "attributes",
+        "category",
+        "name",
+        "output",
+        "parent",
+        "profile",
+        "status",
+    )
+    _alive: bool
+
+    def __init__(
+        self,
+        relay: Relay,
+        name: str,
+        category: str,
+        parent: Node | None,
+        data: Any,
+        metadata: Mapping[str, Any] | None,
+        profile: Mapping[str, Any] | None,
+        attributes: Iterable[str],
+        timestamp: datetime | int | None,
+        codec: Codec | LlmRequest | None = None,
+    ) -> None:
+        self._relay = relay
+        self.name = name
+        self.category = category
+        self.parent = parent
+        self._metadata: dict[str, Any] | None = dict(metadata) if metadata else None
+        self.profile: dict[str, Any] | None = dict(profile) if profile is not None else None
+        self.attributes = tuple(sorted(set(attributes))) if attributes else ()
+        self._pending: Any = (data, timestamp)
+        self._codec = codec
+        self._local: Registry | None = None
+        self._cache: Chains | None = None
+        self._outer: Node | None = None
+        self._root: Scope | RemoteScope | None = None
+        self._route: Chains | None = None
+        self._failure: tuple[str, str] | None = None
+        self.output: Any = UNSET
+        self.status: str | None = None
+        self._id: int | str = 0
+
+    # -- identity ------------------------------------------------------------------------------------------------
+
+    @property
+    def uuid(self) -> str:
+        """The scope's UUIDv7; empty text before it is opened."""
+        value = self._id
+        if type(value) is int:
+            if not value:
+                return ""
+            value = self._id = uuid_text(value)
+        return value  # pyright: ignore[reportReturnType]  # narrowed above
+
+    @property
+    def parent_uuid(self) -> str | None:
+        """UUID of the parent; None at a root."""
+        parent = self.parent
+        return None if parent is None else parent.uuid
+
+    @property
+    def root_uuid(self) -> str:
+        """UUID of the topmost ancestor, in this process or the one that the context came from."""
+        root = self._root
+        return self.uuid if root is None else root.root_uuid
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Correlation data: on the start event as it was at the start, on the end event as it is at the end."""
+        if self._metadata is None:
+            self._metadata = {}
+        return self._metadata
+
+    @property
+    def closed(self) -> bool:
+        """True once it has ended."""
+        return self.status is not None
+
+    def __repr__(self) -> str:
+        return f"<Scope {self.category} {self.name!r} {self.status or ('open' if self._id else 'new')}>"
+
+    # -- life ----------------------------------------------------------------------------------------------------
+
+    def open(self) -> Self:
+        """Start without becoming current. Opening twice is misuse and raises `UsageError`."""
+        if self._id:
+            raise UsageError(f"scope {self.name!r} was opened before; make a new one with relay.scope(...)")
+        relay = self._relay
+        data, timestamp = self._pending
+        self._pending = None
+        parent = self.parent
+        if parent is CURRENT:
+            parent = self.parent = relay.current()
+        if parent is not None:
+            self._root = parent if type(parent) is RemoteScope else parent._root or parent  # pyright: ignore[reportAttributeAccessIssue]
+        self._generation = relay.generation
+        self._id = relay.new_id()
+        self._start = relay.clock() if timestamp is None else to_ns(timestamp)
+        self._mono = relay.monotonic()
+        route = self._route = relay.chains_for(parent).route
+        self._alive = True
+        if route is not None:
+            relay.emit_scope(self, "start", self._start, data, route)
+        return self
+
+    def close(
+        self,
+        *,
+        output: Any = UNSET,
+        status: str | None = None,
+        error: BaseException | None = None,
+        timestamp: datetime | int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        profile: Mapping[str, Any] | None = None,
+        view: LlmResponse | None = None,
+    ) -> bool:
+        """End the scope, from any thread or task, in any order.
+
+        Args:
+            output: what the work produced; default what `output` was set to.
+            status: one of ok, error, cancelled, interrupted, handoff, blocked, cached; default by `error`.
+            error: the exception that ended the work.
+            timestamp: aware datetime or nanoseconds since the epoch; never before the start.
+            metadata: merged over the scope's metadata.
+            profile: merged over the category profile.
+            view: the neutral response, for LLM scopes closed by an adapter.
+
+        Returns:
+            False if it was closed before; that is counted, never raised.
+        """
+        try:
+            del self._alive  # atomic: of two closers one wins
+        except AttributeError:
+            self._relay.count("double_closes")
+            return False
+        if output is not UNSET:
+            self.output = output
+        if metadata:
+            self.metadata.update(metadata)
+        if profile:
+            self.profile = {**self.profile, **profile} if self.profile else dict(profile)
+        if error is not None:
+            self._failure = describe(error)
+            status = status or self._relay.status_of(error)
+        self.status = status if status in STATUSES else "ok" if status is None else "error"
+        route = self._route
+        if route is not None:
+            self._emit_end(route, timestamp, view)
+        return True
+
+    def _emit_end(self, route: Chains, timestamp: datetime | int | None, view: LlmResponse | None) -> None:
+        relay = self._relay
+        if self._generation != relay.generation:  # opened before a fork: the parent process owns its end
+            return
+        start = self._start
+        end = start + relay.monotonic() - self._mono if timestamp is None else to_ns(timestamp)
+        visible = relay.chains_for(self)
+        if visible is not route:  # what was registered since: its sanitizers count; its subscribers saw no start
+            route = visible.for_end_of(route, self)
+        if view is not None:
+            self._codec = view  # pyright: ignore[reportAttributeAccessIssue]  # the end event reads it
+        data = None if self.output is UNSET else self.output
+        relay.emit_scope(self, "end", max(end, start + _MIN_NS), data, route)
+
+    def __enter__(self) -> Self:
+        relay = self._relay
+        if not relay.disabled:
+            if not self._id:
+                self.open()
+            elif self.status is not None:
+                raise UsageError(f"scope {self.name!r} has ended; make a new one with relay.scope(...)")
+            self._outer = relay.enter(self)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        if not self._id:
+            return
+        self._relay.leave(self)
+        if self.status is None:
+            self.close(error=value)
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, value, tb)
+
+    def activate(self) -> Activation:
+        """Make this scope current for a block, on any thread: ``with scope.activate(): ...``. It does not close it."""
+        return Activation(self._relay, self)
+
+    def __call__(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        """Use the scope as a decorator: every call of `fn` runs in a scope of its own, made from these arguments."""
+        from relay_core.decorators import decorate  # noqa: PLC0415  # needs inspect; only decorating pays for it
+
+        return decorate(self, fn)
+
+    def again(self, data: Any) -> Scope:
+        """Make a new scope from the same arguments, with other input."""
+        given, timestamp = self._pending
+        return Scope(
+            self._relay,
+            self.name,
+            self.category,
+            self.parent,
+            data if given is None else given,
+            self._metadata,
+            self.profile,
+            self.attributes,
+            timestamp,
+            self._codec,
+        )
+
+    # -- under it ------------------------------------------------------------------------------------------------
+
+    def mark(self, name: str, **options: Any) -> None:
+        """Emit a mark under this scope; arguments as `relay.mark`."""
+        self._relay.mark(name, parent=self, **options)
+
+    def metric(self, name: str, measurements: Any, **options: Any) -> None:
+        """Emit measurements under this scope; arguments as `relay.metric`."""
+        self._relay.metric(name, measurements, parent=self, **options)
+
+    def _registry_of_level(self) -> Registry:
+        if self._local is None:
+            self._local = self._relay.local_registry()
+        return self._local
+
+
+Node = Scope | RemoteScope
+
+
+class Activation:
+    """A scope made current for a block; the block's end restores what was current before."""
+
+    __slots__ = ("_outer", "_relay", "_scope")
+
+    def __init__(self, relay: Relay, scope: Node | None) -> None:
+        self._relay = relay
+        self._scope = scope
+
+    def __enter__(self) -> Node | None:
+        self._outer = self._relay.swap(self._scope)
+        return self._scope
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        self._relay.swap(self._outer)
+
+
+def to_ns(timestamp: datetime | int) -> int:
+    """Read an explicit time: an aware datetime, or nanoseconds since the epoch.
+
+    Raises:
+        UsageError: a naive datetime, or another type.
+    """
+    if type(timestamp) is int:
+        return timestamp
+    from datetime import UTC, datetime  # noqa: PLC0415  # explicit times are rare
+
+    if not isinstance(timestamp, datetime):
+        raise UsageError(f"timestamp must be an aware datetime or int nanoseconds, got {type(timestamp).__name__}")
+    if timestamp.tzinfo is None:
+        raise UsageError("timestamp has no time zone; write datetime.now(timezone.utc)")
+    since = timestamp - datetime(1970, 1, 1, tzinfo=UTC)
+    return (since.days * 86_400 + since.seconds) * 1_000_000_000 + since.microseconds * 1_000
+
+
+def default_status(error: BaseException) -> str:
+    """Status of a scope that `error` ended: control flow is not failure."""
+    if isinstance(error, Blocked):
+        return "blocked"
+    if isinstance(error, SystemExit) and not error.code:
+        return "ok"
+    if any(cls.__name__ in _CANCELLING for cls in type(error).__mro__):
+        return "cancelled"
+    return "error"
+
+
+def describe(error: BaseException) -> tuple[str, str]:
+    """Type name and message of an exception; never raises, whatever its ``__str__`` does."""
+    name = type.__getattribute__(type(error), "__qualname__")
+    try:
+        message = str(error)
+    except Exception:  # noqa: BLE001  # a broken __str__ must not hide the failure itself
+        message = "(its message cannot be read)"
+    if len(message) > _MESSAGE_LIMIT:
+        message = message[:_MESSAGE_LIMIT] + " … (cut)"
+    return str(name), message

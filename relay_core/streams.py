@@ -1,0 +1,302 @@
+"""Managed streams, and the one finaliser that gives each exactly one end, however the consumer leaves.
+
+Ways out: exhausted, left early and closed, left early and collected, cancelled, failed. A stream that is never iterated
+never starts: nothing is sent, no event is emitted.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from relay_core.calls import around, chain_of, open_call
+from relay_core.claims import hold
+from relay_core.errors import UsageError
+from relay_core.pipeline import before, drive, drive_async, refuse_await_only
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+    from types import TracebackType
+
+    from relay_core.calls import LlmCall
+    from relay_core.pipeline import Steps
+    from relay_core.runtime import Relay
+    from relay_core.scopes import Scope
+
+__all__ = ["AsyncStream", "Stream"]
+
+_KEPT_CHUNKS: Final = 100_000  # of one stream, for its end event
+
+
+class Finaliser:
+    """Counts the chunks of one stream and ends its scope once.
+
+    Args:
+        relay: the runtime.
+        call: the call whose stream it is.
+        scope: the call's open scope.
+        assemble: puts the list of chunks together to the response that the end event shows.
+    """
+
+    __slots__ = ("_assemble", "_chunks", "_first_ns", "_marks", "_relay", "_scope", "closing", "count")
+
+    def __init__(self, relay: Relay, call: LlmCall, scope: Scope, assemble: Callable[[list[Any]], Any] | None) -> None:
+        self._relay = relay
+        self._scope = scope
+        self._assemble = assemble
+        observed = scope._route is not None
+        self._chunks: list[Any] | None = [] if observed else None
+        self._marks = observed and relay.settings.stream.chunk_marks
+        self._first_ns = 0
+        self.count = 0
+        self.closing = False
+        if call.codec is not None and assemble is None:
+            self._assemble = _assembler(call.codec)
+
+    def chunk(self, chunk: Any) -> None:
+        """Note one chunk, as it goes to the consumer."""
+        index = self.count
+        self.count = index + 1
+        chunks = self._chunks
+        if chunks is None:
+            return
+        if not index:
+            self._first_ns = self._relay.monotonic()
+        if index < _KEPT_CHUNKS:
+            chunks.append(chunk)
+        if self._marks:
+            self._relay.emit_chunk(self._scope, index, chunk)
+
+    def finish(self, cause: str, error: BaseException | None = None) -> None:
+        """End the scope; the first cause counts.
+
+        Args:
+            cause: complete, closed (the consumer left), abandoned (it was collected), cancelled or error.
+            error: the exception that ended it, if any.
+        """
+        scope = self._scope
+        if scope.closed:
+            return
+        facts: dict[str, Any] = {"end_cause": cause, "chunks": self.count}
+        if self.count > _KEPT_CHUNKS:
+            facts["chunks_not_kept"] = self.count - _KEPT_CHUNKS
+        profile = None
+        if self._first_ns:
+            profile = {"time_to_first_chunk": (self._first_ns - scope._mono) / 1e9}
+        scope.close(
+            output=self._output(),
+            error=error,
+            status="cancelled" if cause in ("closed", "abandoned") else None,
+            metadata={"relay.stream": facts},
+            profile=profile,
+        )
+
+    def _output(self) -> Any:
+        chunks = self._chunks
+        if chunks is None:
+            return None
+        assemble = self._assemble
+        if assemble is None:
+            return chunks
+        from relay_core.events import Deferred  # noqa: PLC0415  # observed, so it is loaded
+
+        return Deferred(lambda: _assembled(assemble, chunks))
+
+
+def _assembled(assemble: Callable[[list[Any]], Any], chunks: list[Any]) -> Any:
+    try:
+        return assemble(chunks)
+    except Exception as error:  # noqa: BLE001  # the chunks themselves are better than nothing
+        return {"$relay": {"assemble_failed": type(error).__qualname__}, "chunks": chunks}
+
+
+def _assembler(codec: Any) -> Callable[[list[Any]], Any]:
+    def assemble(chunks: list[Any]) -> Any:
+        assembler = codec.assembler()
+        for chunk in chunks:
+            assembler.feed(chunk)
+        return assembler.result()
+
+    return assemble
+
+
+class _Opening:
+    """What sync and async streams share: the call up to its first chunk, and how it was left."""
+
+    def __init__(self, relay: Relay, call: LlmCall, fn: Callable[[Any], Any], assemble: Any) -> None:
+        self.relay = relay
+        self.call = call
+        self.fn = fn
+        self.assemble = assemble
+        self.closed = False
+        self.chain = chain_of(relay, call)
+
+    def steps(self) -> Steps:
+        """Run policy, open the scope, get the iterator. Returns it with the finaliser."""
+        relay, call, chain = self.relay, self.call, self.chain
+        if chain is not None and (chain.guardrails or chain.requests):
+            call = yield from before(relay, chain, call)
+        scope = open_call(relay, call)
+        final = Finaliser(relay, call, scope, self.assemble)
+        outer = relay.swap(scope)
+        claimed = hold(relay, call, scope)
+        try:
+            if chain is None or not chain.executions:
+                source = yield self.fn, call.request, True
+            else:
+                source = yield from around(chain, call, self.fn)
+        except BaseException as error:
+            final.finish("error", error)
+            raise
+        finally:
+            relay.swap(outer)
+            relay.release(claimed)
+        return source, final, scope
+
+    def leave(self, final: Finaliser, error: BaseException) -> None:
+        """End the scope of a stream that did not run to its end."""
+        if isinstance(error, GeneratorExit):
+            final.finish("closed" if self.closed else "abandoned")
+        else:
+            final.finish("cancelled" if self.relay.status_of(error) == "cancelled" else "error", error)
+
+
+class Stream:
+    """A managed stream for sync callers: an iterator, a context manager, with `close`.
+
+    Example:
+        >>> import relay_core as relay
+        >>> with relay.stream_llm("local", {"messages": []}, lambda request: iter(["a", "b"])) as stream:
+        ...     list(stream)
+        ['a', 'b']
+    """
+
+    def __init__(self, relay: Relay, call: LlmCall, fn: Callable[[Any], Any], assemble: Any) -> None:
+        self._opening = _Opening(relay, call, fn, assemble)
+        refuse_await_only(self._opening.chain, call)
+        self._chunks = _iterate(self._opening)  # it does not know this object, so that leaving ends it at once
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._chunks
+
+    def __next__(self) -> Any:
+        return next(self._chunks)
+
+    def close(self) -> None:
+        """Leave the stream: the provider's stream is closed, the scope ends. Closing twice is harmless."""
+        self._opening.closed = True
+        self._chunks.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+
+def _iterate(opening: _Opening) -> Generator[Any, None, None]:
+    source, final, scope = drive(opening.steps(), opening.relay)
+    swap, note = opening.relay.swap, final.chunk
+    try:
+        iterator = _iterator(source, scope)
+        while True:
+            outer = swap(scope)
+            try:
+                chunk = next(iterator)
+            except StopIteration:
+                break
+            finally:
+                swap(outer)
+            note(chunk)
+            yield chunk
+    except BaseException as error:
+        opening.leave(final, error)
+        raise
+    finally:
+        close = getattr(source, "close", None)
+        try:
+            if callable(close):
+                close()
+        finally:
+            final.finish("complete")
+
+
+def _iterator(source: Any, scope: Scope) -> Iterator[Any]:
+    if not hasattr(type(source), "__iter__"):
+        raise UsageError(
+            f"stream_llm {scope.name!r}: the function gave {type(source).__name__}, which is no iterable; "
+            f"use astream_llm for async streams"
+        )
+    return iter(source)
+
+
+class AsyncStream:
+    """A managed stream for async callers: an async iterator, an async context manager, with `aclose`.
+
+    Example:
+        >>> import asyncio, relay_core as relay
+        >>> async def chunks(request):
+        ...     yield "a"
+        ...     yield "b"
+        >>> async def main():
+        ...     return [chunk async for chunk in relay.astream_llm("local", {"messages": []}, chunks)]
+        >>> asyncio.run(main())
+        ['a', 'b']
+    """
+
+    def __init__(self, relay: Relay, call: LlmCall, fn: Callable[[Any], Any], assemble: Any) -> None:
+        self._opening = _Opening(relay, call, fn, assemble)
+        self._chunks = _aiterate(self._opening)
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self._chunks
+
+    async def __anext__(self) -> Any:
+        return await anext(self._chunks)
+
+    async def aclose(self) -> None:
+        """Leave the stream: the provider's stream is closed, the scope ends. Closing twice is harmless."""
+        self._opening.closed = True
+        await self._chunks.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+async def _aiterate(opening: _Opening) -> AsyncGenerator[Any, None]:
+    relay = opening.relay
+    source, final, scope = await drive_async(opening.steps())
+    swap, note = relay.swap, final.chunk
+    outer = None
+    try:
+        _check_async(source, scope)
+        outer = swap(scope)
+        async for chunk in source:
+            swap(outer)
+            note(chunk)
+            yield chunk
+            outer = swap(scope)
+        swap(outer)
+    except BaseException as error:
+        if relay.current_local() is scope:  # it broke inside the source; at a yield the consumer's scope is current
+            swap(outer)
+        opening.leave(final, error)
+        raise
+    finally:
+        close = getattr(source, "aclose", None)
+        try:
+            if callable(close):
+                await close()
+        finally:
+            final.finish("complete")
+
+
+def _check_async(source: Any, scope: Scope) -> None:
+    if not hasattr(type(source), "__aiter__"):
+        raise UsageError(
+            f"astream_llm {scope.name!r}: the function gave {type(source).__name__}, which is no async iterable"
+        )
