@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["annotated_request", "annotated_response"]
 
 _FINISH = {"stop": "complete", "length": "length", "tool_call": "tool_use", "content_filter": "content_filter"}
+_LENS_MARKS = {"immutable", "cache_breakpoint"}  # for who edits, not for who reads
 _USAGE = {
     "prompt_tokens": "input_tokens",
     "completion_tokens": "output_tokens",
@@ -111,7 +112,8 @@ def _filled(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _plain(node: Node | None) -> dict[str, Any]:
-    return {} if node is None else _filled({name: getattr(node, name) for name in node.compared_fields()})
+    names = [] if node is None else [name for name in node.compared_fields() if name not in _LENS_MARKS]
+    return _filled({name: getattr(node, name) for name in names})
 
 
 def _native(provider: str, kind: str, value: Any) -> dict[str, Any]:

@@ -6,16 +6,26 @@ reaches the caller, unless middleware says otherwise.
 
 from __future__ import annotations
 
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Self
 
 from relay_core.claims import hold
 from relay_core.errors import CodecError, UsageError
-from relay_core.pipeline import before, execute
+from relay_core.pipeline import (
+    PLAIN,
+    before,
+    drive,
+    drive_async,
+    execute,
+    refuse_await_only,
+    refuse_coroutine,
+)
 from relay_core.scopes import CURRENT, Scope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from relay_core.claims import Claim
     from relay_core.codecs import Codec
     from relay_core.llm import LlmRequest
     from relay_core.middleware import CallChain
@@ -52,10 +62,15 @@ class Call:
         scope: the call's own scope, once it is open.
     """
 
-    __slots__ = ("_marks", "attributes", "metadata", "name", "parent", "profile", "ran", "request", "scope")
+    # No slots: a copy is one update of the dictionary, and what is seldom set costs nothing to make.
     kind = ""
-    claims = False
     codec: Codec | None = None
+    replaceable = frozenset({"name", "request", "metadata", "attributes", "profile"})
+    scope: Scope | None = None
+    ran = False
+    claims = False
+    claimed: Claim | None = None
+    _marks: list[tuple[str, dict[str, Any]]] | None = None
 
     def __init__(
         self,
@@ -72,9 +87,6 @@ class Call:
         self.metadata = metadata
         self.attributes = attributes
         self.profile = profile
-        self.scope: Scope | None = None
-        self.ran = False
-        self._marks: list[tuple[str, dict[str, Any]]] | None = None
 
     def replace(self, **changes: Any) -> Self:
         """Make a copy with other fields, usually ``request=``.
@@ -82,15 +94,14 @@ class Call:
         Raises:
             UsageError: the call has no such field.
         """
-        allowed = self._replaceable()
-        unknown = changes.keys() - set(allowed)
-        if unknown:
+        if not self.replaceable.issuperset(changes):
             raise UsageError(
-                f"a {self.kind} call has no {', '.join(sorted(unknown))} to replace; it has {', '.join(allowed)}"
+                f"a {self.kind} call has no {', '.join(sorted(changes.keys() - self.replaceable))} to replace; "
+                f"it has {', '.join(sorted(self.replaceable))}"
             )
         made = object.__new__(type(self))
-        for slot in _slots(type(self)):
-            setattr(made, slot, changes.get(slot, getattr(self, slot)))
+        made.__dict__.update(self.__dict__)
+        made.__dict__.update(changes)
         return made
 
     def mark(self, name: str, data: Any = None, **options: Any) -> None:
@@ -106,27 +117,9 @@ class Call:
         """Give parent and metadata, for events beside the call."""
         return {"parent": self.parent, "metadata": self.metadata}
 
-    def _replaceable(self) -> tuple[str, ...]:
-        return ("name", "request", "metadata", "attributes", "profile")
-
     def observed(self) -> Any:
         """Give what the start event shows as data."""
         return self.request
-
-    def make_scope(self, relay: Relay) -> Scope:
-        """Make the call's scope, not yet open."""
-        return Scope(
-            relay,
-            self.name,
-            self.kind,
-            self.parent,
-            self.observed(),
-            self.metadata,
-            self._full_profile(),
-            self.attributes,
-            None,
-            self.codec,
-        )
 
     def _full_profile(self) -> dict[str, Any]:
         return dict(self.profile) if self.profile else {}
@@ -147,8 +140,8 @@ class ToolCall(Call):
         {'q': 'y'}
     """
 
-    __slots__ = ("claims", "tool_call_id")
     kind = "tool"
+    replaceable = Call.replaceable | {"tool_call_id"}
 
     def __init__(
         self,
@@ -161,12 +154,14 @@ class ToolCall(Call):
         tool_call_id: str | None = None,
         claims: bool = False,
     ) -> None:
-        Call.__init__(self, name, request, parent, metadata, attributes, profile)
+        self.name = name
+        self.request = request
+        self.parent = parent
+        self.metadata = metadata
+        self.attributes = attributes
+        self.profile = profile
         self.tool_call_id = tool_call_id
         self.claims = claims
-
-    def _replaceable(self) -> tuple[str, ...]:
-        return (*Call._replaceable(self), "tool_call_id")
 
     def _full_profile(self) -> dict[str, Any]:
         profile = dict(self.profile) if self.profile else {}
@@ -190,8 +185,9 @@ class LlmCall(Call):
         'n'
     """
 
-    __slots__ = ("_view", "claims", "codec", "headers", "model")
     kind = "llm"
+    replaceable = Call.replaceable | {"model", "headers", "codec"}
+    _view: LlmRequest | None = None
 
     def __init__(
         self,
@@ -206,12 +202,16 @@ class LlmCall(Call):
         codec: Codec | None = None,
         claims: bool = False,
     ) -> None:
-        Call.__init__(self, name, request, parent, metadata, attributes, profile)
+        self.name = name
+        self.request = request
+        self.parent = parent
+        self.metadata = metadata
+        self.attributes = attributes
+        self.profile = profile
         self.model = model
         self.headers = headers
         self.codec = codec
         self.claims = claims
-        self._view: LlmRequest | None = None
 
     @property
     def view(self) -> LlmRequest:
@@ -249,9 +249,6 @@ class LlmCall(Call):
             )
         return self.codec
 
-    def _replaceable(self) -> tuple[str, ...]:
-        return (*Call._replaceable(self), "model", "headers", "codec")
-
     def observed(self) -> Any:
         """Give headers without credentials, and the request."""
         headers = self.headers
@@ -265,58 +262,132 @@ class LlmCall(Call):
         return profile
 
 
+PLAIN.update((ToolCall, LlmCall))
+
+
 def _is_view(request: Any) -> bool:
     return type(request).__module__ == "relay_core.llm" and type(request).__name__ == "LlmRequest"
-
-
-def _slots(cls: type) -> tuple[str, ...]:
-    return tuple(slot for base in cls.__mro__ for slot in base.__dict__.get("__slots__", ()))
 
 
 def chain_of(relay: Relay, call: Call) -> CallChain | None:
     """Find the middleware that this call meets; resolves its parent."""
     if call.parent is CURRENT:
-        call.parent = relay.current()
-    chains = relay.chains_for(call.parent)
+        call.parent = relay.current() if relay._resolvers else relay._current.get()
+    chains = relay.chains_for(call.parent) if relay._scoped else relay._chains
     return chains.tool if call.kind == "tool" else chains.llm
 
 
-def managed(relay: Relay, call: Call, chain: CallChain | None, fn: Callable[[Any], Any]) -> Steps:
-    """Run one call: guardrails, request intercepts, scope, execution intercepts, the real call, outcome."""
-    if chain is not None and (chain.guardrails or chain.requests):
-        call = yield from before(relay, chain, call)
-    scope = open_call(relay, call)
-    outer = relay.swap(scope)
-    claimed = hold(relay, call, scope)
+def run(relay: Relay, call: Call, fn: Callable[[Any], Any]) -> Any:
+    """Run one call for a sync caller."""
+    if call.claims and relay.inner_claim(call.kind) is not None:
+        return fn(call.request)
+    chain = chain_of(relay, call)
+    if chain is not None:
+        refuse_await_only(chain, call)
+        return drive(managed(relay, call, chain, fn), relay)
+    outer = begin(relay, call)
     try:
-        if chain is None or not chain.executions:
-            result = yield fn, call.request, True
-        else:
-            result = yield from around(chain, call, fn)
+        result = fn(call.request)
+        if type(result) is CoroutineType:
+            refuse_coroutine(result)
     except BaseException as error:
-        relay.swap(outer)
-        relay.release(claimed)
-        scope.close(error=error)
+        fail(relay, call, outer, error)
         raise
-    relay.swap(outer)
-    relay.release(claimed)
-    scope.close(output=result, status=None if call.ran or chain is None or not chain.executions else "cached")
+    finish(relay, call, outer, result, None)
     return result
 
 
-def around(chain: CallChain, call: Call, fn: Callable[[Any], Any]) -> Steps:
-    """Run the execution intercepts around the real call, and note whether that ran."""
+async def arun(relay: Relay, call: Call, fn: Callable[[Any], Any]) -> Any:
+    """Run one call for an async caller."""
+    if call.claims and relay.inner_claim(call.kind) is not None:
+        return await maybe_await(fn(call.request))
+    chain = chain_of(relay, call)
+    if chain is not None:
+        return await drive_async(managed(relay, call, chain, fn))
+    outer = begin(relay, call)
+    try:
+        result = fn(call.request)
+        if type(result) is CoroutineType or hasattr(type(result), "__await__"):
+            result = await result
+    except BaseException as error:
+        fail(relay, call, outer, error)
+        raise
+    finish(relay, call, outer, result, None)
+    return result
+
+
+async def maybe_await(value: Any) -> Any:
+    """Await what is awaitable."""
+    return await value if hasattr(type(value), "__await__") else value
+
+
+def managed(relay: Relay, call: Call, chain: CallChain, fn: Callable[[Any], Any]) -> Steps:
+    """Run one call under middleware: guardrails, request intercepts, scope, execution intercepts, the real call."""
+    if chain.guardrails or chain.requests:
+        call = yield from before(relay, chain, call)
+    outer = begin(relay, call)
+    try:
+        if not chain.executions:
+            call.ran = True
+            result = yield fn, call.request, True
+        else:
+            result = yield from execute(chain.executions, call, real_call(call, fn))
+    except BaseException as error:
+        fail(relay, call, outer, error)
+        raise
+    finish(relay, call, outer, result, None if call.ran else "cached")
+    return result
+
+
+def real_call(call: Call, fn: Callable[[Any], Any]) -> Callable[[Call], Any]:
+    """Make what the innermost intercept calls: the function itself, noting that it ran."""
 
     def real(inner: Call) -> Any:
         call.ran = True
         return fn(inner.request)
 
-    return (yield from execute(chain, 0, call, real))
+    return real
+
+
+def begin(relay: Relay, call: Call) -> Node | None:
+    """Open the call's scope and make it current; returns what was current."""
+    scope = open_call(relay, call)
+    current = relay._current
+    outer = current.get()
+    current.set(scope)
+    if call.claims or relay._claim.get() is not None:
+        call.claimed = hold(relay, call, scope)
+    return outer
+
+
+def fail(relay: Relay, call: Call, outer: Node | None, error: BaseException) -> None:
+    """End a call that raised."""
+    relay._current.set(outer)
+    if call.claimed is not None:
+        relay.release(call.claimed)
+    if call.scope is not None:
+        call.scope.end(error)
+
+
+def finish(relay: Relay, call: Call, outer: Node | None, result: Any, status: str | None) -> None:
+    """End a call that returned."""
+    relay._current.set(outer)
+    if call.claimed is not None:
+        relay.release(call.claimed)
+    scope = call.scope
+    if scope is not None:
+        scope.output = result
+        scope.end(None, status)
 
 
 def open_call(relay: Relay, call: Call) -> Scope:
     """Open the call's scope and emit the marks that middleware has left for it."""
-    scope = call.scope = call.make_scope(relay)
+    data = profile = None
+    if relay.observed:
+        data, profile = call.observed(), call._full_profile()
+    scope = call.scope = Scope(
+        relay, call.name, call.kind, call.parent, data, call.metadata, profile, call.attributes, None, call.codec
+    )
     scope.open()
     if call._marks:
         for name, options in call._marks:

@@ -352,6 +352,8 @@ def _plan(root: _Change, op: Op) -> None:
 def _applied(change: _Change, value: Any, path: Path) -> Any:
     if change.value is not _ABSENT:
         return change.value
+    if not change.children and not change.inserts:
+        return value
     if value is _ABSENT or value is None:
         made = _in_list(change, [], path) if change.inserts else _in_dict(change, {}, path)
         return made or value  # deleting below nothing makes nothing

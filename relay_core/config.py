@@ -278,7 +278,7 @@ class _Layers:
                 self._merge(target[name], cast("dict[str, Any]", value), key, local)
                 continue
             target[name] = value
-            if isinstance(value, list) and any(isinstance(item, dict) for item in cast("list[object]", value)):
+            if f"{key}[0]" in local:
                 self.origins |= {path: place for path, place in local.items() if path.startswith(f"{key}[")}
 
     def result(self, schemas: Mapping[str, type[msgspec.Struct]]) -> Config:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import atexit
 from typing import TYPE_CHECKING, Any
 
-from relay_core.events import Deferred, MarkEvent, ScopeEvent
+from relay_core.events import ChunkNote, Deferred, MarkEvent, ScopeEvent
+from relay_core.ids import next_number
 from relay_core.payloads import Encoder
 
 if TYPE_CHECKING:
@@ -80,16 +81,22 @@ class Emitter:
             self._relay.fault("emitting a mark", error)
 
     def chunk(self, scope: Scope, index: int, chunk: Any) -> None:
-        """Queue the mark of one stream chunk; what it says of the chunk is found later."""
-        codec = scope._codec
-        data: Any = {"chunk_index": index, "provider": "unknown"}
-        describe = getattr(codec, "describe_chunk", None)
-        if describe is not None:
-            data = Deferred(lambda: {"chunk_index": index, **describe(chunk)})
+        """Queue the mark of one stream chunk; what it says of the chunk is found on the dispatcher's thread."""
         route: Any = scope._route
         relay = self._relay
+        mono = relay.monotonic()
+        identity = (next_number(), mono) if relay.ids is None else relay.ids()
         self._put(
-            MarkEvent(scope, relay.clock(), data, None, None, route, mark_name="llm.chunk", identity=relay.new_id())
+            MarkEvent(
+                scope,
+                scope._start + mono - scope._mono,
+                ChunkNote(index, chunk, scope._codec),
+                None,
+                None,
+                route,
+                mark_name="llm.chunk",
+                identity=identity,
+            )
         )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import msgspec
 
 from relay_core.errors import UsageError
-from relay_core.ids import uuid_text
+from relay_core.ids import uuid_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +39,25 @@ class Deferred:
         self.make = make
 
 
+class ChunkNote(msgspec.Struct, gc=False):
+    """What is to be said of one stream chunk, on the dispatcher's thread; never its text."""
+
+    index: int
+    chunk: Any
+    codec: Any
+
+    def make(self) -> dict[str, Any]:
+        """Describe the chunk as far as the codec knows its kind."""
+        said: dict[str, Any] = {"chunk_index": self.index, "provider": "unknown"}
+        describe = getattr(self.codec, "describe_chunk", None)
+        if callable(describe):
+            try:
+                said.update(describe(self.chunk))  # pyright: ignore[reportArgumentType,reportCallIssue]  # a codec's answer
+            except Exception as error:  # noqa: BLE001  # a strange chunk is still a chunk
+                said["undescribed"] = type(error).__qualname__
+        return said
+
+
 class Identity:
     """Stands in for the scope of an event that was read back from a file."""
 
@@ -51,6 +70,9 @@ class Identity:
         self.parent_uuid: str | None = line.get("parent_uuid")
         self.root_uuid: str | None = line.get("propagation_root_uuid")
         self.attributes: tuple[str, ...] = tuple(line.get("attributes") or ())
+
+
+_MADE_LATE: Final = frozenset({Deferred, ChunkNote})
 
 
 class Event(msgspec.Struct, eq=False):
@@ -160,14 +182,14 @@ class Event(msgspec.Struct, eq=False):
         raw = self.raw
         if raw is None:
             return None
-        if type(raw) is Deferred:
+        if type(raw) in _MADE_LATE:
             raw = self.raw = self.encoder.freeze(raw.make())
         return self.encoder.tree(raw)
 
     def _data_json(self) -> bytes:
         """The payload's JSON without a detour over Python values where nobody asked for those."""
         raw = self.raw
-        if (self.cache is not None and "data" in self.cache) or type(raw) is Deferred:
+        if (self.cache is not None and "data" in self.cache) or type(raw) in _MADE_LATE:
             return _encode(self.data)
         return b"null" if raw is None else self.encoder.json(raw)
 
@@ -234,8 +256,9 @@ class ScopeEvent(Event, eq=False):
             "otel.status_code": _OTEL_STATUS.get(source.status, "UNSET"),
             "relay.status": source.status,
         }
-        if source._failure is not None:
-            kind, message = source._failure
+        failure = getattr(source, "_failure", None)
+        if failure is not None:
+            kind, message = failure
             outcome["otel.status_description"] = self.encoder.text(message)
             outcome["error.type"] = kind
         return {**given, **outcome} if given else outcome
@@ -276,7 +299,7 @@ class MarkEvent(Event, eq=False):
     """A point in time under a scope, or under none."""
 
     mark_name: str = ""
-    identity: int | str = 0
+    identity: Any = ""
     category: str | None = None
     data_schema: dict[str, str] | None = None
     kind: Any = "mark"
@@ -284,9 +307,10 @@ class MarkEvent(Event, eq=False):
     @property
     def uuid(self) -> str:
         """The mark's own UUID."""
-        if type(self.identity) is int:
-            self.identity = uuid_text(self.identity)
-        return self.identity  # pyright: ignore[reportReturnType]  # narrowed above
+        identity: Any = self.identity
+        if type(identity) is tuple:  # the number and the monotonic time at which it was drawn
+            identity = self.identity = uuid_of(*identity)
+        return identity
 
     @property
     def parent_uuid(self) -> str | None:

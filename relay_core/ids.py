@@ -1,7 +1,9 @@
 """Event identities: UUIDv7 (RFC 9562), increasing within a process, drawn without a lock.
 
-An identity is an int until somebody reads it as text. Layout, high to low: 48 bits of Unix milliseconds, version 7,
-12 bits of process salt, the variant, 22 bits of process salt, a 40-bit counter. The salt is drawn anew after a fork.
+An identity is a number from a counter until somebody reads it as text; the milliseconds come from the monotonic clock,
+so that setting the system clock back never makes a later identity smaller. Layout, high to low: 48 bits of Unix
+milliseconds, version 7, 12 bits of process salt, the variant, 22 bits of process salt, the 40-bit counter. Salt and clock
+offset are taken anew after a fork.
 """
 
 from __future__ import annotations
@@ -10,46 +12,36 @@ import os
 import time
 from itertools import count
 
-__all__ = ["new_id", "parse_uuid", "uuid_text"]
+__all__ = ["next_number", "parse_uuid", "uuid_of", "uuid_text"]
 
 _VERSION_AND_VARIANT = (0x7 << 76) | (0b10 << 62)
 _UUID_LENGTH = 36
 _LOW_64 = (1 << 64) - 1
 
-
-class _Source:
-    """The salt and counter of this process."""
-
-    __slots__ = ("counter", "last_ms", "salt")
-
-    def __init__(self) -> None:
-        self.last_ms = 0
-        self.reseed()
-
-    def reseed(self) -> None:
-        noise = int.from_bytes(os.urandom(5), "big")
-        self.salt = _VERSION_AND_VARIANT | ((noise & 0xFFF) << 64) | ((noise >> 12 & 0x3FFFFF) << 40)
-        self.counter = count(1)
+next_number = count(1).__next__
+_salt = 0
+_offset = 0
 
 
-_source = _Source()
+def _reseed() -> None:
+    global _salt, _offset
+    noise = int.from_bytes(os.urandom(5), "big")
+    _salt = _VERSION_AND_VARIANT | ((noise & 0xFFF) << 64) | ((noise >> 12 & 0x3FFFFF) << 40)
+    _offset = time.time_ns() - time.perf_counter_ns()
+
+
+_reseed()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_source.reseed)
+    os.register_at_fork(after_in_child=_reseed)
 
 
-def new_id() -> int:
-    """Draw the next identity: later than every earlier one of this process, also when the clock is set back."""
-    source = _source
-    ms = time.time_ns() // 1_000_000
-    if ms < source.last_ms:
-        ms = source.last_ms
-    else:
-        source.last_ms = ms
-    return (ms << 80 | source.salt) + next(source.counter)
+def uuid_of(number: int, monotonic_ns: int) -> str:
+    """Write the identity that was drawn as `number` at `monotonic_ns` (``time.perf_counter_ns``) as UUID text."""
+    return uuid_text(((monotonic_ns + _offset) // 1_000_000 << 80 | _salt) + number)
 
 
 def uuid_text(value: int) -> str:
-    """Write an identity as lower-case hyphenated UUID text."""
+    """Write a 128-bit number as lower-case hyphenated UUID text."""
     h = f"{value:032x}"
     return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
 

@@ -105,7 +105,9 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, eq=False, omit_defaults=Tr
         return same(self, other) if isinstance(other, Node) else NotImplemented
 
     def __hash__(self) -> int:
-        return hash((type(self), repr(self.replace(path=None))))
+        # Text fields only: what else makes two nodes equal has no cheap hash that ignores paths and the order of keys.
+        values = (getattr(self, name) for name in self.compared_fields())
+        return hash((type(self), *(value for value in values if isinstance(value, str))))
 
     def compared_fields(self) -> Iterable[str]:
         """The names of the fields that make two nodes equal."""

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     Step = tuple[Callable[[Any], Any], Any, bool]
     Steps = Generator[Step, Any, Any]
 
+PLAIN: set[type] = {dict, list, str, type(None), Block}  # surely not awaitable: spares a failing lookup per step
+
 __all__ = ["before", "drive", "drive_async", "execute", "refuse_await_only"]
 
 
@@ -34,8 +36,9 @@ def drive(steps: Steps, relay: Relay) -> Any:
         while True:
             try:
                 value = fn(argument)
-                if type(value) is CoroutineType or hasattr(type(value), "__await__"):
-                    value = _refuse(value) if is_real else relay.run_async(value)
+                kind = type(value)
+                if kind not in PLAIN and (kind is CoroutineType or hasattr(kind, "__await__")):
+                    value = refuse_coroutine(value) if is_real else relay.run_async(value)
             except BaseException as error:  # noqa: BLE001  # every exception goes through the pipeline
                 thrown = error
                 fn, argument, is_real = steps.throw(error)
@@ -56,7 +59,8 @@ async def drive_async(steps: Steps) -> Any:
         while True:
             try:
                 value = fn(argument)
-                if type(value) is CoroutineType or hasattr(type(value), "__await__"):
+                kind = type(value)
+                if kind not in PLAIN and (kind is CoroutineType or hasattr(kind, "__await__")):
                     value = await value
             except BaseException as error:  # noqa: BLE001  # every exception goes through the pipeline
                 fn, argument, _ = steps.throw(error)
@@ -66,9 +70,14 @@ async def drive_async(steps: Steps) -> Any:
         return stop.value
 
 
-def _refuse(value: Any) -> Any:
+def refuse_coroutine(value: Any) -> Any:
+    """Raise for a coroutine that a sync call got; anything else awaitable may be a result and is returned.
+
+    Raises:
+        UsageError: names the function and the cure.
+    """
     if type(value) is not CoroutineType:
-        return value  # an awaitable object may be a result: a future, say
+        return value
     value.close()
     raise UsageError(
         f"a sync call got the async function {value.__qualname__!r}; await relay.acall_tool or relay.acall_llm instead"
@@ -95,7 +104,18 @@ def before(relay: Relay, chain: CallChain, call: Call) -> Steps:
         Blocked: a guardrail said no.
     """
     for guardrail in chain.guardrails:
-        yield from _ask(relay, guardrail, call)
+        if relay.observed:
+            answer = yield from _ask_observed(relay, guardrail, call)
+        else:
+            try:
+                answer = yield guardrail.fn, call, False
+                if answer is not None and type(answer) is not Block:
+                    _refuse_answer(answer)
+            except Exception as error:  # noqa: BLE001  # its policy decides
+                answer = _failed(guardrail, call, error)
+        if answer is not None:
+            relay.mark(call.name, data={"rejected": True, "rejection_reason": answer.reason}, **call.context())
+            raise Blocked(answer.reason, guardrail=guardrail.name, call=call)
     for intercept in chain.requests:
         try:
             edited = yield intercept.fn, call, False
@@ -110,63 +130,103 @@ def before(relay: Relay, chain: CallChain, call: Call) -> Steps:
     return call
 
 
-def _ask(relay: Relay, guardrail: Registration, call: Call) -> Steps:
+def _ask_observed(relay: Relay, guardrail: Registration, call: Call) -> Steps:
+    """Ask one guardrail inside a scope of its own. Returns None or a Block."""
     scope = relay.open_guardrail(guardrail, call)
     verdict: dict[str, Any] = {"allowed": False, "cancelled": True, "error": "guardrail evaluation cancelled"}
-    answer: Block | None = None
     try:
         answer = yield guardrail.fn, call, False
         if answer is not None and type(answer) is not Block:
-            raise TypeError(f"it returned {type(answer).__name__}; return None to allow or relay.Block(reason)")  # noqa: TRY301
+            _refuse_answer(answer)
         verdict = {"allowed": True, "rejected": False}
         if answer is not None:
             verdict = {"allowed": False, "rejected": True, "rejection_reason": answer.reason}
-    except Exception as error:
+        return answer
+    except Exception as error:  # noqa: BLE001  # its policy decides
         verdict = {"allowed": guardrail.on_error == "allow", "error": type(error).__qualname__}
-        if guardrail.on_error == "block":
-            failed = f"{guardrail.label} failed with {type(error).__qualname__}: {error}"
-            raise GuardrailFailed(failed, guardrail=guardrail.name, call=call) from error
+        return _failed(guardrail, call, error)
     finally:
         if scope is not None:
             scope.close(output=verdict)
-    if answer is not None:
-        relay.mark(call.name, data={"rejected": True, "rejection_reason": answer.reason}, **call.context())
-        raise Blocked(answer.reason, guardrail=guardrail.name, call=call)
 
 
-def execute(chain: CallChain, index: int, call: Call, real: Callable[[Call], Any]) -> Steps:
-    """Run execution intercept `index` around the later ones and the real call."""
-    if index == len(chain.executions):
-        return (yield real, call, True)
-    intercept = chain.executions[index]
-    if intercept.shape == "async":
-        return (yield from _execute_async(chain, index, call, real))
-    body = intercept.fn(call)
+def _failed(guardrail: Registration, call: Call, error: Exception) -> None:
+    """A guardrail crashed: let the call pass, or stop it.
+
+    Raises:
+        GuardrailFailed: its policy is to block.
+    """
+    if guardrail.on_error == "block":
+        text = f"{guardrail.label} failed with {type(error).__qualname__}: {error}"
+        raise GuardrailFailed(text, guardrail=guardrail.name, call=call) from error
+
+
+def _refuse_answer(answer: Any) -> None:
+    raise TypeError(f"it returned {type(answer).__name__}; return None to allow or relay.Block(reason)")
+
+
+def execute(executions: tuple[Registration, ...], call: Call, real: Callable[[Call], Any]) -> Steps:
+    """Run execution intercepts, outermost first, around the real call.
+
+    Each generator that has yielded waits in `bodies` for the outcome of what it wrapped; yielding again asks for another.
+    """
+    bodies: list[Generator[Any, Any, Any]] = []
+    error: BaseException | None = None
+    value: Any = None
     try:
-        inner = next(body)
         while True:
-            _check_call(inner, call, intercept)
             try:
-                value = yield from execute(chain, index + 1, inner, real)
-            except BaseException as error:  # noqa: BLE001  # the intercept may handle it and try again
-                inner = body.throw(error)
+                while (index := len(bodies)) < len(executions):
+                    intercept = executions[index]
+                    if intercept.shape == "async":
+                        value = yield from _execute_async(intercept, executions[index + 1 :], call, real)
+                        break
+                    body = intercept.fn(call)
+                    try:
+                        call = next(body)
+                    except StopIteration as stop:
+                        value = stop.value
+                        break
+                    bodies.append(body)
+                    if type(call) not in PLAIN:
+                        _refuse_passed(call, intercept)
+                else:
+                    value = yield real, call, True
+                error = None
+            except BaseException as raised:  # noqa: BLE001  # the intercepts may handle it
+                error = raised
+            while bodies:
+                body = bodies[-1]
+                try:
+                    call = body.send(value) if error is None else body.throw(error)
+                except StopIteration as stop:
+                    value, error = stop.value, None
+                except BaseException as raised:  # noqa: BLE001  # for the next intercept outwards
+                    error = raised
+                else:
+                    break  # it yielded again: once more from here inwards
+                bodies.pop()
             else:
-                inner = body.send(value)
-    except StopIteration as stop:
-        return stop.value
+                if error is not None:
+                    raise error
+                return value
     finally:
-        body.close()
+        error = None  # no reference cycle through the traceback
+        for body in bodies:
+            body.close()
 
 
-def _execute_async(chain: CallChain, index: int, call: Call, real: Callable[[Call], Any]) -> Steps:
-    intercept = chain.executions[index]
+def _execute_async(
+    intercept: Registration, inner: tuple[Registration, ...], call: Call, real: Callable[[Call], Any]
+) -> Steps:
     active = True
 
-    async def proceed(inner: Call) -> Any:
+    async def proceed(passed: Call) -> Any:
         if not active:
             raise UsageError(f"{intercept.label} called proceed after it had returned")
-        _check_call(inner, call, intercept)
-        return await drive_async(execute(chain, index + 1, inner, real))
+        if type(passed) is not type(call):
+            _refuse_passed(passed, intercept)
+        return await drive_async(execute(inner, passed, real))
 
     try:
         return (yield lambda given: intercept.fn(given, proceed), call, False)
@@ -174,8 +234,5 @@ def _execute_async(chain: CallChain, index: int, call: Call, real: Callable[[Cal
         active = False
 
 
-def _check_call(given: Any, call: Call, intercept: Registration) -> None:
-    if type(given) is not type(call):
-        raise UsageError(
-            f"{intercept.label} passed on {type(given).__name__}; pass the call, or call.replace(request=...)"
-        )
+def _refuse_passed(given: Any, intercept: Registration) -> None:
+    raise UsageError(f"{intercept.label} passed on {type(given).__name__}; pass the call, or call.replace(request=...)")

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from relay_core.payload_types import type_of
 from relay_core.redaction_rules import (
     BARE_TOKEN_KEY,
     HEADER_NAMES,
@@ -159,7 +160,7 @@ class Redactor:
             return REDACTED
 
     def _value(self, value: Any) -> Any:
-        kind = type(value)
+        kind = type_of(value)
         if kind is str:
             return self.scrub_text(value)
         if kind is dict:
@@ -215,13 +216,13 @@ class Redactor:
                 continue
             if hide_next and item:
                 out[index] = REDACTED
-            header = len(tree) == 2 and index == 0 and ("-" in item or item.lower() in HEADER_NAMES)  # noqa: PLR2004 - a pair
+            header = len(tree) == 2 and index == 0 and ("-" in item or item.lower() in HEADER_NAMES)
             hide_next = (header or item.startswith("--")) and bool(self._key_rank(item) & 1)
         return out if any(new is not old for new, old in zip(out, tree, strict=True)) else tree
 
     def _hide(self, value: Any) -> Any:
         """Hide the text right below a credential's name; look for more in what stays."""
-        kind = type(value)
+        kind = type_of(value)
         if kind is str:
             return REDACTED if value and value != REDACTED else value
         if kind is list:

@@ -26,16 +26,16 @@ REDACTED: Final = "[REDACTED]"
 
 # --- names ------------------------------------------------------------------------------------------------------
 
-_TOKEN_OWNERS: Final = (
+_OWNERS_OF_TOKENS: Final = (
     "access|refresh|id|session|auth|oauth|security|bearer|api|csrf|xsrf|client|service|bot|personal|private|identity|"
     "hf|huggingface|github|gh|gitlab|npm|pypi|slack|discord|telegram|vault|jwt|deploy|webhook|device|user|app|admin|"
     "login|sas|secret"
 )
 _KEY_OWNERS: Final = "api|private|secret|access|signing|encryption|account|shared|storage|master|service|subscription"
-_WORDS: Final = r"passwords?|passwd|pwd|passphrase|passcode|secrets?|authorization|cookies?|credentials?"
+_WORDS: Final = r"pass_?words?|passwd|pwd|passphrase|passcode|secrets?|authorization|cookies?|credentials?"
 
 SECRET_KEY: Final = re.compile(
-    rf"(?:^|_)(?:{_WORDS}|(?:{_KEY_OWNERS})_?keys?|(?:{_TOKEN_OWNERS})_?token)$|(?:password|passwd|apikey|cookie)$"
+    rf"(?:^|_)(?:{_WORDS}|(?:{_KEY_OWNERS})_?keys?|(?:{_OWNERS_OF_TOKENS})_?token)$|(?:password|passwd|api_?key|cookie)$"
 )
 """Searched in a `plain_name`: text below such a key is hidden."""
 
@@ -46,12 +46,14 @@ OPAQUE: Final = re.compile(r"(?=[^0-9]*[0-9])(?=[^A-Za-z]*[A-Za-z])[A-Za-z0-9_\-
 HEADER_NAMES: Final = frozenset({"authorization", "cookie"})
 
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-_SEPARATOR: Final = re.compile(r"[^A-Za-z0-9]+")
+_SEPARATOR: Final = re.compile(r"[-. ]")
 
 
 def plain_name(key: str) -> str:
     """Spell a name in one way: ``X-Api-Key``, ``xApiKey`` and ``x.api.key`` are all ``x_api_key``."""
-    return _SEPARATOR.sub("_", _CAMEL.sub("_", key)).strip("_").lower()
+    if not key.isascii():
+        key = key.encode("ascii", "replace").decode()  # the Kelvin sign is no k
+    return _SEPARATOR.sub("_", _CAMEL.sub("_", key)).lower()
 
 
 # --- shapes -----------------------------------------------------------------------------------------------------
@@ -59,11 +61,13 @@ def plain_name(key: str) -> str:
 _SHAPES: Final = re.compile(
     r"(?<![A-Za-z0-9])(?:"
     r"sk-(?:(?:ant|proj|svcacct|admin|or|lf)-[A-Za-z0-9_\-]{8,}|[A-Za-z0-9]{20,}|(?=[A-Za-z_\-]{0,60}[0-9])[A-Za-z0-9_\-]{16,})"
-    r"|(?:gh[pousr]|hf|gsk|npm|r8|lsv2_(?:pt|sk)|dop_v1|shp(?:at|ss|ca|pa)|whsec|dckr_pat|[rs]k_(?:live|test))_[A-Za-z0-9_\-]{10,}"
-    r"|github_pat_[A-Za-z0-9_]{20,}"
-    r"|(?:glpat|nvapi|pypi|xai|pplx|xapp|xox[abceoprs])-[A-Za-z0-9_\-]{10,}"
+    r"|(?:gh[pousr]|hf|gsk|npm|r8|lsv2_(?:pt|sk)|dop_v1|shp(?:at|ss|ca|pa)|whsec)_[A-Za-z0-9]{16,}(?:_[A-Za-z0-9]{6,80})?"
+    r"|[rs]k_(?:live|test)_[A-Za-z0-9]{10,}"
+    r"|(?:github|dckr)_pat_[A-Za-z0-9_\-]{16,}"
+    r"|(?:glpat|xapp|xox[abceoprs])-[A-Za-z0-9_\-]{10,}|nvapi-[A-Za-z0-9_\-]{20,}|pypi-A[A-Za-z0-9_\-]{20,}"
+    r"|(?:xai|pplx)-[A-Za-z0-9]{20,}"
     r"|AIza[A-Za-z0-9_\-]{30,}"
-    r"|(?:AKIA|ASIA)[A-Z0-9]{12,}(?![A-Za-z0-9])"
+    r"|(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])"
     r"|SG\.[A-Za-z0-9_\-]{16,80}\.[A-Za-z0-9_\-]{16,80}"
     r"|SK[0-9a-f]{32}(?![A-Za-z0-9])"
     r"|(?<![A-Za-z0-9_\-])eyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]*"
@@ -76,7 +80,7 @@ _CHARACTERS: Final = r"[A-Za-z0-9._~+/=\-]"
 _SCHEMES: Final = re.compile(
     rf"(?<![A-Za-z0-9])(Bearer|BEARER|Basic|BASIC)( {{1,4}})(?:(?={_CHARACTERS}{{0,80}}[0-9=_]){_CHARACTERS}{{8,}}|{_CHARACTERS}{{24,}})"
 )
-_USERINFO: Final = re.compile(r"(://[^\s/@:\"'<>\\]{0,256}:)[^\s/@\"'<>\\]{1,1024}(?=@)")
+_USERINFO: Final = re.compile(r"(://[^\x00-\x20/@:\"'<>\\]{0,256}:)[^\x00-\x20/@\"'<>\\]{1,1024}(?=@)")
 _WEBHOOKS: Final = re.compile(
     r"(hooks\.slack\.com/(?:services|workflows|triggers)/|discord(?:app)?\.com/api/(?:v[0-9]{1,2}/)?webhooks/)[A-Za-z0-9/_\-]{8,}"
 )
@@ -93,18 +97,29 @@ def scrub_shapes(text: str) -> str:
 # --- pairs in text ----------------------------------------------------------------------------------------------
 
 _PAIRS: Final = re.compile(
-    rf"(?i)(?P<name>passwords?|passwd|pwd|passphrase|passcode|secret|(?:{_KEY_OWNERS})[_\-. ]?key"
-    rf"|(?:{_TOKEN_OWNERS})[_\-.]?token)"
+    rf"(?ia)(?P<name>passwords?|passwd|pwd|passphrase|passcode|secret|(?:{_KEY_OWNERS})[_\-. ]?key"
+    rf"|(?:{_OWNERS_OF_TOKENS})[_\-.]?token)"
     r"(?P<gap>\\{0,3}[\"']?\s{0,3}(?:=>|[:=])\s{0,3})(?P<quote>\\{0,3}[\"'])?(?P<value>[^\s\"'\\,;&<>(){}\[\]]{3,})(?P<after>[(\[{]?)"
 )
 _LINES: Final = re.compile(
-    r"(?i)(?P<name>(?:proxy-)?authorization|(?:set-)?cookie)(?P<gap>\\{0,3}[\"']?\s{0,3}[:=]\s{0,3}\\{0,3}[\"']?)(?P<value>[^\r\n\"'\\]{3,})"
+    r"(?ia)(?P<name>(?:proxy-)?authorization|(?:set-)?cookie)(?P<gap>\\{0,3}[\"']?\s{0,3}[:=]\s{0,3}\\{0,3}[\"']?)(?P<value>[^\r\n\"'\\]{3,})"
 )
 _ORDINARY: Final = re.compile(
     r"(?i)(?:string|str|text|required|optional|true|false|null|none|nil|undefined|redacted|password|secret|token|value|"
     r"hidden|the|your|is|are|and|not|must|should|invalid|missing|incorrect|wrong|changed|reset|yes|no|any)[.!?:]{0,3}"
 )
 _IDENTIFIERS: Final = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*[.!?:]?")
+
+
+_CREDENTIALS: Final = re.compile(r"(?i)(?:bearer|basic|token|digest|apikey|negotiate)\b|[^\s]{8,}$|[^0-9]*[0-9]")
+
+
+def _hide_line(match: re.Match[str]) -> str:
+    name, gap, value = match.group("name", "gap", "value")
+    likely = "=" in value if name.lower().endswith("cookie") else _CREDENTIALS.match(value) is not None
+    if not likely or value == REDACTED or _ORDINARY.fullmatch(value):
+        return match.group()
+    return f"{name}{gap}{REDACTED}"
 
 
 def _hide_pair(match: re.Match[str]) -> str:
@@ -122,7 +137,7 @@ def _benign(name: str, gap: str, quote: str | None, value: str, after: str) -> b
         return False
     if after or value[0] in "$%*":
         return True  # a call, an index, a placeholder
-    identifier = len(value) <= 64 and _IDENTIFIERS.fullmatch(value) is not None  # noqa: PLR2004 - longer than any name
+    identifier = len(value) <= 64 and _IDENTIFIERS.fullmatch(value) is not None
     if not identifier:
         return False
     spelled = value.lower()
@@ -133,7 +148,7 @@ def _benign(name: str, gap: str, quote: str | None, value: str, after: str) -> b
 
 def scrub_pairs(text: str) -> str:
     """Hide the value in ``api_key=...``, ``"password": "..."`` and in header lines."""
-    text = _LINES.sub(rf"\g<name>\g<gap>{REDACTED}", text)
+    text = _LINES.sub(_hide_line, text)
     return _PAIRS.sub(_hide_pair, text)
 
 
@@ -147,7 +162,7 @@ def _tails(owners: str, width: int) -> str:
 
 
 _KEY_TAILS: Final = _tails(_KEY_OWNERS, 3).encode()
-_TOKEN_TAILS: Final = _tails(_TOKEN_OWNERS, 2).encode()
+_TOKEN_TAILS: Final = _tails(_OWNERS_OF_TOKENS, 2).encode()
 _ON_K: Final = re.compile(
     rb"k(?=e[yn]|ie|s[./]|-[a-z0-9_-]|_)(?:"
     rb"(?=ey)(?:(?<=[-_. ]k)(?<=(?:%(key)s).k)|(?<=(?:%(key)s)k))"
@@ -164,39 +179,36 @@ _ON_CRE: Final = re.compile(rb"cre(?:t(?<=secret)|dential)")
 _ON_UNDERSCORE: Final = re.compile(
     rb"_(?=[a-z0-9_-])(?:(?<=gh[ousr]_)|(?<=(?:hf|r8)_)|(?<=whsec_)|(?<=lsv2_)(?=pt_)|(?<=shp(?:ss|ca|pa)_))"
 )
-_ON_X: Final = re.compile(rb"x(?:ai-|ox[a-z]-)")
-_UPPER: Final = tuple(
-    (expression[:1], re.compile(expression))
-    for expression in (
-        rb"J(?<=eyJ)",
-        rb"I(?:(?<=AI)(?=za)|(?<=A[KS]I)(?=A))",
-        rb"G(?<=SG)(?=\.)",
-        rb"K(?<=SK)(?=[0-9a-f]{8})",
-        rb"B(?:(?=earer |EARER |asic |ASIC )|(?<=-----B)(?=EGIN ))",
-    )
+_RARE: Final = (
+    re.compile(rb"J(?<=eyJ)"),
+    re.compile(rb"I(?:(?<=AI)(?=za)|(?<=A[KS]I)(?=A))"),
+    re.compile(rb"G(?<=SG)(?=\.)"),
+    re.compile(rb"K(?<=SK)(?=[0-9a-f]{8})"),
+    re.compile(rb"B(?:(?=earer |EARER |asic |ASIC )|(?<=-----B)(?=EGIN ))"),
 )
-_URL_WITH_AT: Final = re.compile(rb"://[^\s/@\"'<>\\]{0,1300}@")
-_FEW: Final = 300
+_URL_WITH_AT: Final = re.compile(rb"://[^\x00-\x20/@\"'<>\\]{0,5200}@")
+_FEW: Final = 64
 
 
 def maybe_secret(raw: bytes, lower: bytes) -> bool:
     """Tell from JSON or text bytes, and the same lower-cased, whether any rule could match."""
-    find = lower.find  # much faster than the operator ``in``, which first tries to read its operand as a number
+    # The method find is much faster than the operator in, which first tries to read its operand as a number.
     return bool(
         _ON_CRE.search(lower)
         or _ON_P.search(lower)
         or _ON_K.search(lower)
-        or (find(b"z") >= 0 and find(b"authoriz") >= 0)
-        or (find(b"_") >= 0 and _ON_UNDERSCORE.search(lower))
-        or (find(b"x") >= 0 and _ON_X.search(lower))
+        or (lower.find(b"_") >= 0 and _ON_UNDERSCORE.search(lower))
         or (raw.find(b"@") >= 0 and _URL_WITH_AT.search(raw))
-        or _has_shouted_shape(raw)
+        or (lower.find(b"z") >= 0 and lower.find(b"authoriz") >= 0)
+        or (lower.find(b"x") >= 0 and (lower.find(b"xox") >= 0 or lower.find(b"xai-") >= 0))
+        or _any_rare(raw)
     )
 
 
-def _has_shouted_shape(raw: bytes) -> bool:
-    """Look for shapes known by a capital letter: few hits are checked one by one, many with one search."""
-    for letter, expression in _UPPER:
+def _any_rare(raw: bytes) -> bool:
+    """Search shapes with a capital letter: few hits are checked one by one, many with one search."""
+    for expression in _RARE:
+        letter = expression.pattern[:1]
         at = raw.find(letter)
         if at < 0:
             continue

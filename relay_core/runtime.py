@@ -9,12 +9,11 @@ import weakref
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from relay_core.calls import LlmCall, ToolCall, chain_of, managed
+from relay_core.calls import LlmCall, ToolCall, arun, maybe_await, run
 from relay_core.claims import Claim
 from relay_core.errors import UsageError
-from relay_core.ids import new_id
+from relay_core.ids import next_number, uuid_of
 from relay_core.middleware import Chains, Registrar, Registration, Registry
-from relay_core.pipeline import drive, drive_async, refuse_await_only
 from relay_core.scopes import CATEGORIES, CURRENT, Scope, default_status, to_ns
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ class Relay(Registrar):
     Args:
         settings: limits and policies; default `Settings()`.
         clock: gives nanoseconds since the epoch, for tests; default the system's.
-        ids: gives event identities, int or UUID text, for tests.
+        ids: gives event identities as UUID text, for tests.
 
     Example:
         >>> import relay_core as relay
@@ -57,12 +56,12 @@ class Relay(Registrar):
         settings: Settings | None = None,
         *,
         clock: Callable[[], int] | None = None,
-        ids: Callable[[], int | str] | None = None,
+        ids: Callable[[], str] | None = None,
     ) -> None:
         self._settings = settings
         self.clock: Callable[[], int] = clock or time.time_ns
         self.monotonic: Callable[[], int] = clock or time.perf_counter_ns
-        self.new_id: Callable[[], int | str] = ids or new_id
+        self.ids = ids
         self.disabled = (
             os.environ.get("RELAY_DISABLED", "").strip().lower() in ("1", "true", "yes", "on")
             if settings is None
@@ -357,7 +356,7 @@ class Relay(Registrar):
         """
         if self.disabled:
             return func(args)
-        return self._call(ToolCall(name, args, parent, metadata, attributes, profile, tool_call_id, claim), func)
+        return run(self, ToolCall(name, args, parent, metadata, attributes, profile, tool_call_id, claim), func)
 
     async def acall_tool(
         self,
@@ -382,9 +381,9 @@ class Relay(Registrar):
             3
         """
         if self.disabled:
-            return await _maybe_await(func(args))
+            return await maybe_await(func(args))
         call = ToolCall(name, args, parent, metadata, attributes, profile, tool_call_id, claim)
-        return await self._acall(call, func)
+        return await arun(self, call, func)
 
     def call_llm(
         self,
@@ -433,7 +432,7 @@ class Relay(Registrar):
             return func(request)
         lens = self._codec(codec)
         call = LlmCall(name, request, parent, metadata, attributes, profile, model, headers, lens, claim)
-        return self._call(call, func)
+        return run(self, call, func)
 
     async def acall_llm(
         self,
@@ -460,10 +459,10 @@ class Relay(Registrar):
             {'text': 'hi'}
         """
         if self.disabled:
-            return await _maybe_await(func(request))
+            return await maybe_await(func(request))
         lens = self._codec(codec)
         call = LlmCall(name, request, parent, metadata, attributes, profile, model, headers, lens, claim)
-        return await self._acall(call, func)
+        return await arun(self, call, func)
 
     def stream_llm(
         self, name: str, request: Any, func: Callable[[Any], Any], *, assemble: Any = None, **options: Any
@@ -520,18 +519,6 @@ class Relay(Registrar):
         from relay_core.streams import AsyncStream  # noqa: PLC0415  # not on every path
 
         return AsyncStream(self, self._stream_call(name, request, options), func, assemble)
-
-    def _call(self, call: Call, func: Callable[[Any], Any]) -> Any:
-        if call.claims and self.inner_claim(call.kind) is not None:
-            return func(call.request)
-        chain = chain_of(self, call)
-        refuse_await_only(chain, call)
-        return drive(managed(self, call, chain, func), self)
-
-    async def _acall(self, call: Call, func: Callable[[Any], Any]) -> Any:
-        if call.claims and self.inner_claim(call.kind) is not None:
-            return await _maybe_await(func(call.request))
-        return await drive_async(managed(self, call, chain_of(self, call), func))
 
     def _stream_call(self, name: str, request: Any, options: dict[str, Any]) -> LlmCall:
         known = ("codec", "model", "headers", "parent", "metadata", "attributes", "profile", "claim")
@@ -638,7 +625,7 @@ class Relay(Registrar):
         """Give everything registered that `scope` can see."""
         if not self._scoped or scope is None:
             return self._chains
-        cached = scope._cache
+        cached: Chains | None = getattr(scope, "_cache", None)
         if cached is not None and cached.version == self._version:
             return cached
         entries: list[Registration] = []
@@ -669,6 +656,10 @@ class Relay(Registrar):
             if cls in self._statuses:
                 return self._statuses[cls]
         return default_status(error)
+
+    def new_id(self) -> str:
+        """Draw an identity and write it as text."""
+        return uuid_of(next_number(), time.perf_counter_ns()) if self.ids is None else self.ids()
 
     # -- emission ------------------------------------------------------------------------------------------------
 
@@ -799,10 +790,6 @@ def _is_under(node: Node, ancestor: Node) -> bool:
             return True
         walk = walk.parent
     return False
-
-
-async def _maybe_await(value: Any) -> Any:
-    return await value if hasattr(type(value), "__await__") else value
 
 
 def _after_fork_in_child() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from relay_core.errors import Blocked, UsageError
-from relay_core.ids import uuid_text
+from relay_core.ids import next_number, uuid_of
 from relay_core.middleware import Registrar, Registry
 
 if TYPE_CHECKING:
@@ -134,15 +134,16 @@ class Scope(Registrar):
         "_failure",
         "_generation",
         "_id",
+        "_input",
         "_local",
         "_metadata",
         "_mono",
         "_outer",
-        "_pending",
         "_relay",
         "_root",
         "_route",
         "_start",
+        "_timestamp",
         "attributes",
         "category",
         "name",
@@ -151,7 +152,11 @@ class Scope(Registrar):
         "profile",
         "status",
     )
+    # Set when they are first needed: an attribute costs as much as a small call.
     _alive: bool
+    _cache: Chains | None
+    _failure: tuple[str, str] | None
+    _outer: Scope | RemoteScope | None
 
     def __init__(
         self,
@@ -171,16 +176,12 @@ class Scope(Registrar):
         self.category = category
         self.parent = parent
         self._metadata: dict[str, Any] | None = dict(metadata) if metadata else None
-        self.profile: dict[str, Any] | None = dict(profile) if profile is not None else None
+        self.profile: dict[str, Any] | None = profile  # pyright: ignore[reportAttributeAccessIssue]  # replaced, never changed
         self.attributes = tuple(sorted(set(attributes))) if attributes else ()
-        self._pending: Any = (data, timestamp)
+        self._input: Any = data
+        self._timestamp = timestamp
         self._codec = codec
         self._local: Registry | None = None
-        self._cache: Chains | None = None
-        self._outer: Node | None = None
-        self._root: Scope | RemoteScope | None = None
-        self._route: Chains | None = None
-        self._failure: tuple[str, str] | None = None
         self.output: Any = UNSET
         self.status: str | None = None
         self._id: int | str = 0
@@ -194,7 +195,7 @@ class Scope(Registrar):
         if type(value) is int:
             if not value:
                 return ""
-            value = self._id = uuid_text(value)
+            value = self._id = uuid_of(value, self._mono)
         return value  # pyright: ignore[reportReturnType]  # narrowed above
 
     @property
@@ -231,21 +232,20 @@ class Scope(Registrar):
         if self._id:
             raise UsageError(f"scope {self.name!r} was opened before; make a new one with relay.scope(...)")
         relay = self._relay
-        data, timestamp = self._pending
-        self._pending = None
         parent = self.parent
         if parent is CURRENT:
-            parent = self.parent = relay.current()
-        if parent is not None:
-            self._root = parent if type(parent) is RemoteScope else parent._root or parent  # pyright: ignore[reportAttributeAccessIssue]
-        self._generation = relay.generation
-        self._id = relay.new_id()
+            parent = self.parent = relay.current() if relay._resolvers else relay._current.get()
+        self._root = None if parent is None else parent if type(parent) is RemoteScope else parent._root or parent
+        self._id = next_number() if relay.ids is None else relay.ids()
+        timestamp = self._timestamp
         self._start = relay.clock() if timestamp is None else to_ns(timestamp)
         self._mono = relay.monotonic()
-        route = self._route = relay.chains_for(parent).route
+        route = self._route = (relay.chains_for(parent) if relay._scoped else relay._chains).route
         self._alive = True
         if route is not None:
-            relay.emit_scope(self, "start", self._start, data, route)
+            self._generation = relay.generation
+            relay.emit_scope(self, "start", self._start, self._input, route)
+        self._input = None
         return self
 
     def close(
@@ -273,24 +273,33 @@ class Scope(Registrar):
         Returns:
             False if it was closed before; that is counted, never raised.
         """
-        try:
-            del self._alive  # atomic: of two closers one wins
-        except AttributeError:
-            self._relay.count("double_closes")
-            return False
         if output is not UNSET:
             self.output = output
         if metadata:
             self.metadata.update(metadata)
         if profile:
             self.profile = {**self.profile, **profile} if self.profile else dict(profile)
+        return self.end(error, status, timestamp, view)
+
+    def end(
+        self,
+        error: BaseException | None = None,
+        status: str | None = None,
+        timestamp: datetime | int | None = None,
+        view: LlmResponse | None = None,
+    ) -> bool:
+        """End with what the scope holds by now; `close` is the front for users."""
+        try:
+            del self._alive  # atomic: of two closers one wins
+        except AttributeError:
+            self._relay.count("double_closes")
+            return False
         if error is not None:
             self._failure = describe(error)
             status = status or self._relay.status_of(error)
-        self.status = status if status in STATUSES else "ok" if status is None else "error"
-        route = self._route
-        if route is not None:
-            self._emit_end(route, timestamp, view)
+        self.status = "ok" if status is None else status if status in STATUSES else "error"
+        if self._route is not None:
+            self._emit_end(self._route, timestamp, view)
         return True
 
     def _emit_end(self, route: Chains, timestamp: datetime | int | None, view: LlmResponse | None) -> None:
@@ -314,15 +323,21 @@ class Scope(Registrar):
                 self.open()
             elif self.status is not None:
                 raise UsageError(f"scope {self.name!r} has ended; make a new one with relay.scope(...)")
-            self._outer = relay.enter(self)
+            current = relay._current
+            self._outer = current.get()
+            current.set(self)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         if not self._id:
             return
-        self._relay.leave(self)
+        current = self._relay._current
+        if current.get() is self:
+            current.set(self._outer)
+        else:
+            self._relay.leave(self)
         if self.status is None:
-            self.close(error=value)
+            self.end(value)
 
     async def __aenter__(self) -> Self:
         return self.__enter__()
@@ -344,17 +359,16 @@ class Scope(Registrar):
 
     def again(self, data: Any) -> Scope:
         """Make a new scope from the same arguments, with other input."""
-        given, timestamp = self._pending
         return Scope(
             self._relay,
             self.name,
             self.category,
             self.parent,
-            data if given is None else given,
+            data if self._input is None else self._input,
             self._metadata,
             self.profile,
             self.attributes,
-            timestamp,
+            self._timestamp,
             self._codec,
         )
 

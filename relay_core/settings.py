@@ -12,7 +12,7 @@ import math
 import re
 import types
 import typing
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeGuard, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeGuard, TypeVar
 
 import msgspec
 from msgspec import Meta, inspect
@@ -24,7 +24,6 @@ __all__ = ["Adapters", "Origin", "Payload", "PluginEntry", "Queue", "Redaction",
 __all__ += ["validate_section"]
 
 S = TypeVar("S", bound=msgspec.Struct)
-
 MAX_DEPTH, HIDDEN = 32, "***"
 
 
@@ -208,12 +207,13 @@ class Check:
 
     def value(self, tp: Any, value: object, key: str) -> Any:
         """Give the value as type ``tp``, or None after noting its problems."""
-        before = len(self.problems)
+        before, outside, self._incomplete = len(self.problems), self._incomplete, False
         if nested_too_deep(value):
             self.report(key, f"nested deeper than {MAX_DEPTH} levels")
         else:
             self._inside(tp, value, key)
-        if len(self.problems) > before or self._incomplete:
+        incomplete, self._incomplete = self._incomplete, self._incomplete or outside
+        if len(self.problems) > before or incomplete:
             return None
         try:
             result = msgspec.convert(value, type=tp)
@@ -234,8 +234,12 @@ class Check:
                 self._fields(tp, value, key)
         elif origin in (typing.Union, types.UnionType):
             member = _member(args, value)
+            tags = _tagged(args)
             if member is not None:
                 self._inside(member, value, key)
+            elif tags and _is_mapping(value):
+                choices = ", ".join(json.dumps(tag) for _, tag in tags)
+                self.report(join_key(key, next(iter(tags))[0]), f"expected one of {choices}")
         elif origin in (list, tuple, set, frozenset) and _is_list(value):
             same = origin is not tuple or args[-1] is Ellipsis
             for index, item in enumerate(value if same else ()):
@@ -274,7 +278,7 @@ class Check:
 def join_key(where: str, name: object) -> str:
     """Append a name to a dotted key, quoted when it is no bare TOML key."""
     text = name if isinstance(name, str) else repr(name)
-    part = text if re.fullmatch(r"[A-Za-z0-9_-]+", text) else json.dumps(text)
+    part = text if re.fullmatch(r"[A-Za-z0-9_-]+", text) else json.dumps(text, ensure_ascii=not text.isprintable())
     return f"{where}.{part}" if where else part
 
 
@@ -326,7 +330,8 @@ def _shown(value: object, key: str) -> str:
         return "a table" if isinstance(value, dict) else "a list"
     if isinstance(value, int) and abs(value) > 10**40:
         return "a very large integer"
-    text = json.dumps(mask(value, key))
+    masked = mask(value, key)
+    text = json.dumps(masked, ensure_ascii=not str(masked).isprintable())
     return text if len(text) <= 80 else text[:80] + "..."
 
 
@@ -354,14 +359,16 @@ def _is_list(value: object) -> TypeGuard[list[object]]:
     return isinstance(value, list | tuple)
 
 
+def _tagged(args: tuple[Any, ...]) -> dict[tuple[str, Any], Any]:
+    configs = [(arg, _bare(arg).__struct_config__) for arg in args if _is_struct(_bare(arg))]
+    return {(config.tag_field, config.tag): arg for arg, config in configs if config.tag_field}
+
+
 def _member(args: tuple[Any, ...], value: object) -> Any:
     """Pick the member of a union that the value is meant to be, when its shape tells."""
     if _is_mapping(value):
-        structs = [arg for arg in args if _is_struct(_bare(arg))]
-        for arg in structs:
-            config = cast("type[msgspec.Struct]", _bare(arg)).__struct_config__
-            if config.tag_field and value.get(config.tag_field) == config.tag:
-                return arg
+        tagged = [arg for (name, tag), arg in _tagged(args).items() if value.get(name) == tag]
+        structs = tagged or [arg for arg in args if _is_struct(_bare(arg))]
         tables = structs or [arg for arg in args if typing.get_origin(_bare(arg)) is dict]
         return tables[0] if len(tables) == 1 else None
     lists = [arg for arg in args if typing.get_origin(_bare(arg)) in (list, tuple, set, frozenset)]

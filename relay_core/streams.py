@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from relay_core.calls import around, chain_of, open_call
-from relay_core.claims import hold
+from relay_core.calls import begin, chain_of, real_call
 from relay_core.errors import UsageError
-from relay_core.pipeline import before, drive, drive_async, refuse_await_only
+from relay_core.pipeline import before, drive, drive_async, execute, refuse_await_only
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
@@ -37,7 +36,7 @@ class Finaliser:
         assemble: puts the list of chunks together to the response that the end event shows.
     """
 
-    __slots__ = ("_assemble", "_chunks", "_first_ns", "_marks", "_relay", "_scope", "closing", "count")
+    __slots__ = ("_assemble", "_chunks", "_first_ns", "_marks", "_relay", "_scope", "count", "note")
 
     def __init__(self, relay: Relay, call: LlmCall, scope: Scope, assemble: Callable[[list[Any]], Any] | None) -> None:
         self._relay = relay
@@ -48,21 +47,17 @@ class Finaliser:
         self._marks = observed and relay.settings.stream.chunk_marks
         self._first_ns = 0
         self.count = 0
-        self.closing = False
+        self.note = self._note if observed else None
         if call.codec is not None and assemble is None:
             self._assemble = _assembler(call.codec)
 
-    def chunk(self, chunk: Any) -> None:
-        """Note one chunk, as it goes to the consumer."""
-        index = self.count
-        self.count = index + 1
-        chunks = self._chunks
-        if chunks is None:
-            return
+    def _note(self, chunk: Any) -> None:
+        """Note one chunk, already counted, before it goes to the consumer."""
+        index = self.count - 1
         if not index:
             self._first_ns = self._relay.monotonic()
         if index < _KEPT_CHUNKS:
-            chunks.append(chunk)
+            self._chunks.append(chunk)  # pyright: ignore[reportOptionalMemberAccess]  # observed
         if self._marks:
             self._relay.emit_chunk(self._scope, index, chunk)
 
@@ -135,21 +130,21 @@ class _Opening:
         relay, call, chain = self.relay, self.call, self.chain
         if chain is not None and (chain.guardrails or chain.requests):
             call = yield from before(relay, chain, call)
-        scope = open_call(relay, call)
+        outer = begin(relay, call)
+        scope = call.scope
+        assert scope is not None  # begin has opened it
         final = Finaliser(relay, call, scope, self.assemble)
-        outer = relay.swap(scope)
-        claimed = hold(relay, call, scope)
         try:
             if chain is None or not chain.executions:
                 source = yield self.fn, call.request, True
             else:
-                source = yield from around(chain, call, self.fn)
+                source = yield from execute(chain.executions, call, real_call(call, self.fn))
         except BaseException as error:
             final.finish("error", error)
             raise
         finally:
             relay.swap(outer)
-            relay.release(claimed)
+            relay.release(call.claimed)
         return source, final, scope
 
     def leave(self, final: Finaliser, error: BaseException) -> None:
@@ -195,17 +190,24 @@ class Stream:
 
 def _iterate(opening: _Opening) -> Generator[Any, None, None]:
     source, final, scope = drive(opening.steps(), opening.relay)
-    swap, note = opening.relay.swap, final.chunk
+    current, note = opening.relay._current, final.note
     try:
+        if note is None:  # nobody observes: the scope need not be current between chunks, which costs most of a chunk
+            for chunk in _iterator(source, scope):
+                final.count += 1
+                yield chunk
+            return
         iterator = _iterator(source, scope)
         while True:
-            outer = swap(scope)
+            outer = current.get()
+            current.set(scope)
             try:
                 chunk = next(iterator)
             except StopIteration:
                 break
             finally:
-                swap(outer)
+                current.set(outer)
+            final.count += 1
             note(chunk)
             yield chunk
     except BaseException as error:
@@ -270,20 +272,28 @@ class AsyncStream:
 async def _aiterate(opening: _Opening) -> AsyncGenerator[Any, None]:
     relay = opening.relay
     source, final, scope = await drive_async(opening.steps())
-    swap, note = relay.swap, final.chunk
+    current, note = relay._current, final.note
     outer = None
     try:
         _check_async(source, scope)
-        outer = swap(scope)
+        if note is None:  # as in _iterate
+            async for chunk in source:
+                final.count += 1
+                yield chunk
+            return
+        outer = current.get()
+        current.set(scope)
         async for chunk in source:
-            swap(outer)
+            current.set(outer)
+            final.count += 1
             note(chunk)
             yield chunk
-            outer = swap(scope)
-        swap(outer)
+            outer = current.get()
+            current.set(scope)
+        current.set(outer)
     except BaseException as error:
-        if relay.current_local() is scope:  # it broke inside the source; at a yield the consumer's scope is current
-            swap(outer)
+        if current.get() is scope:  # it broke inside the source; at a yield the consumer's scope is current
+            current.set(outer)
         opening.leave(final, error)
         raise
     finally:

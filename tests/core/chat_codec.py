@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 from relay_core.codecs import (
     Op,
     carry,
@@ -404,4 +406,63 @@ def _join(message, delta):
             calls[spot]["function"][key] += text or ""
 
 
-__all__ = ["ChatAssembler", "ChatCodec"]
+# --- samples
+
+FUNCTION = {"name": "f", "description": "d", "parameters": {"type": "object", "properties": {}}, "x_unknown": [1]}
+CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a":  1}'}, "x": 1}
+USER = {"role": "user", "content": "hi"}
+REQUESTS = {
+    "plain": {"model": "m", "messages": [USER]},
+    "limits": {"messages": [USER], "max_tokens": 5, "temperature": 1, "stop": "x", "model": "m", "seed": 7},
+    "new limit": {"max_completion_tokens": 9, "stop": ["a", "b"], "messages": [USER], "top_p": 0.5, "n": 2},
+    "nulls": {"messages": [{**USER, "name": None}], "stop": None, "tools": None, "tool_choice": None, "model": None},
+    "unknown": {"zeta": {"deep": [1, {"a": None}]}, "messages": [{**USER, "x_vendor": {"k": []}}], "alpha": 0},
+    "blocks": {
+        "messages": [
+            {"role": "system", "content": [{"type": "text", "text": "S", "cache_control": {"type": "ephemeral"}}]},
+            {
+                "role": "user",
+                "content": [
+                    {"type": "image_url", "image_url": {"url": "https://x/y.png", "detail": "low", "z": 1}},
+                    {"type": "text", "text": "what?"},
+                    {"type": "input_audio", "input_audio": {"data": "QQ==", "format": "wav"}},
+                ],
+            },
+        ]
+    },
+    "tools": {
+        "tools": [{"type": "function", "function": FUNCTION, "y": 2}, {"type": "custom", "custom": {"name": "g"}}],
+        "tool_choice": {"type": "function", "function": {"name": "f"}},
+        "messages": [
+            USER,
+            {"role": "assistant", "content": None, "tool_calls": [CALL], "refusal": None},
+            {"role": "tool", "tool_call_id": "c1", "content": "42"},
+            {"role": "tool", "tool_call_id": "c2", "content": [{"type": "text", "text": "43"}]},
+        ],
+    },
+    "broken arguments": {
+        "messages": [{"role": "assistant", "tool_calls": [{**CALL, "function": {"name": "f", "arguments": "{"}}]}]
+    },
+    "same message twice": {"messages": [USER, copy.deepcopy(USER), copy.deepcopy(USER)]},
+    "formats": {
+        "messages": [USER, {"role": "assistant", "content": "", "reasoning_content": "hm"}],
+        "response_format": {"type": "json_schema", "json_schema": {"name": "n", "strict": True, "schema": {}}},
+    },
+    "no messages": {"messages": [], "stream": True, "stream_options": {"include_usage": True}},
+}
+RESPONSES = {
+    "text": {
+        "id": "r",
+        "object": "chat.completion",
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": "4"}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11},
+    },
+    "two with tools": {
+        "choices": [
+            {"index": 0, "message": {"role": "assistant", "content": None, "tool_calls": [CALL]}, "logprobs": None},
+            {"index": 1, "message": {"role": "assistant", "refusal": "no"}, "finish_reason": "eos"},
+        ]
+    },
+}
+
+__all__ = ["FUNCTION", "REQUESTS", "RESPONSES", "USER", "ChatAssembler", "ChatCodec"]

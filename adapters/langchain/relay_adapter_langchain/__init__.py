@@ -1,1 +1,31 @@
-"""Placeholder."""
+"""LangChain under Relay: every run observed, every model and tool call of an agent under policy.
+
+Importing this package imports no LangChain; the public classes are loaded when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from relay_adapter_langchain.activation import LangChainAdapter, instrument, uninstrument
+
+if TYPE_CHECKING:
+    from relay_adapter_langchain.codec import LangChainCodec as LangChainCodec
+    from relay_adapter_langchain.handler import RelayCallbackHandler as RelayCallbackHandler
+    from relay_adapter_langchain.middleware import RelayMiddleware as RelayMiddleware
+
+__all__ = ["LangChainCodec", "RelayCallbackHandler", "RelayMiddleware", "adapter", "instrument", "uninstrument"]
+
+__version__ = "0.1.0"
+
+adapter = LangChainAdapter()
+"""What the entry point ``langchain`` of the group ``relay.adapters`` names."""
+
+_HOMES = {"LangChainCodec": "codec", "RelayCallbackHandler": "handler", "RelayMiddleware": "middleware"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,10 +6,10 @@ import logging
 import os
 import time
 from typing import TYPE_CHECKING, Final, Protocol
+from uuid import UUID
 
 from relay_core.errors import ConfigError
 from relay_core.events import iso_time, parse_event
-from relay_core.ids import new_id, uuid_text
 
 from relay_plugin_observability.file_sink import Durability, FileSink, Mode, SinkStats
 from relay_plugin_observability.paths import DEFAULT_FILENAME, expand_filename, process_values, resolve
@@ -146,14 +146,20 @@ class AtofExporter:
 
 def _gap_line(dropped: dict[str, int]) -> bytes:
     """Make the mark that stands where events are missing."""
+    now = time.time_ns()
     row = {
         "kind": "mark",
-        "uuid": uuid_text(new_id()),
-        "timestamp": iso_time(time.time_ns()),
+        "uuid": _uuid7(now),
+        "timestamp": iso_time(now),
         "name": GAP,
         "data": {"dropped": dropped},
     }
     return parse_event(row).to_json()
+
+
+def _uuid7(now_ns: int) -> str:
+    noise = int.from_bytes(os.urandom(10), "big") & ~(0xF << 76 | 0b11 << 62)
+    return str(UUID(int=now_ns // 1_000_000 << 80 | 0x7 << 76 | 0b10 << 62 | noise))
 
 
 def _lines(events: Sequence[Line], failed: list[str]) -> Iterator[bytes]:

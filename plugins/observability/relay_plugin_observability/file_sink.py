@@ -89,7 +89,10 @@ class FileSink:
         gap_line: Callable[[dict[str, int]], bytes] | None = None,
     ) -> None:
         _require_options(os.fspath(path), durability, mode)
-        self.path = Path(path).absolute()  # the program may change its working directory
+        try:
+            self.path = Path(path).absolute()  # the program may change its working directory
+        except OSError:
+            raise ConfigError([f"path: {path!r} is relative and the current directory does not exist"]) from None
         self.durability: Durability = durability
         self.mode: Mode = mode
         self._gap_line = gap_line

@@ -93,8 +93,10 @@ def resolve(directory: str | os.PathLike[str], template: str, values: Mapping[st
     try:
         # Absolute at once: the program may change its working directory later.
         path = Path(folder).expanduser().absolute() / expand_filename(template, values)
-    except RuntimeError:
-        raise ConfigError([f"directory: {folder!r} names a home directory that does not exist"]) from None
+    except (RuntimeError, OSError):
+        raise ConfigError(
+            [f"directory: {folder!r} starts from a home or current directory that does not exist; give a full path"]
+        ) from None
     if path.is_symlink():
         raise ConfigError([f"filename: {str(path)!r} is a symbolic link; remove it or choose another name"])
     return path
@@ -108,7 +110,7 @@ def _check_characters(text: str, what: str) -> None:
 
 
 def _check_name(name: str, key: str) -> str:
-    _check_characters(name, key)
+    _check_characters(name, f"{key}: the name")
     cure = "use letters, digits, '.', '-' and '_'"
     if not name.strip(". ") or ".." in name.split():
         raise ConfigError([f"{key}: {name!r} is no file name; {cure}"])

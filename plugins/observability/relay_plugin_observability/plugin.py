@@ -25,10 +25,10 @@ def relay_config_schema() -> type[ObservabilitySettings]:
 
 
 @hookimpl
-def relay_configure(relay: Relay, config: ObservabilitySettings | None) -> None:
+def relay_configure(relay: Relay, config: ObservabilitySettings) -> None:
     """Install the exporters that have a table in the configuration."""
-    atof = config.atof if config is not None else None
-    if atof is None or not atof.enabled:
+    atof = config.atof
+    if not atof.enabled:
         return
     exporter = AtofExporter(
         directory=atof.directory, filename=atof.filename, durability=atof.durability, mode=atof.mode

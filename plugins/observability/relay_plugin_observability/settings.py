@@ -27,6 +27,8 @@ class AtofSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     def __post_init__(self) -> None:
         """Refuse a file name that could leave its directory, with one line for each problem."""
+        if not self.enabled:
+            return
         try:
             resolve(self.directory, self.filename, process_values())
         except ConfigError as error:
@@ -37,8 +39,8 @@ class ObservabilitySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_un
     """``[plugins.observability]``: one table for each exporter; an exporter without a table is off.
 
     Example:
-        >>> ObservabilitySettings().atof is None
-        True
+        >>> ObservabilitySettings().atof.enabled
+        False
     """
 
-    atof: AtofSettings | None = None
+    atof: AtofSettings = AtofSettings(enabled=False)  # a table in the file is made from scratch, so it is enabled

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import msgspec
@@ -91,6 +92,7 @@ def test_a_gap_is_told_to_the_reader_of_the_file(tmp_path, caplog):
     (reason,) = first.data["dropped"]
     assert first.data == {"dropped": {reason: 3}}
     assert first.parent_uuid is None
+    assert uuid.UUID(first.uuid).version == 7
     assert second.name == "e4"
     stats = exporter.stats()
     assert (stats.accepted, stats.written, stats.dropped) == (5, 2, {reason: 3})

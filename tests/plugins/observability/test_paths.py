@@ -48,7 +48,7 @@ BAD_NAMES = [
 def test_a_template_that_is_no_plain_name_is_refused(tmp_path, name):
     with pytest.raises(ConfigError) as caught:
         resolve(tmp_path, name, VALUES)
-    assert "filename" in str(caught.value)
+    assert caught.value.problems[0].startswith("filename: ")
     assert "\n" not in caught.value.problems[0]
     assert caught.value.problems[0].isprintable()
     assert list(tmp_path.iterdir()) == []
@@ -126,3 +126,14 @@ def test_the_home_directory_is_understood(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     assert resolve("~/runs", "e.jsonl", VALUES) == tmp_path / "runs" / "e.jsonl"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="removes the current directory")
+def test_a_current_directory_that_is_gone_is_named(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    for options in ({"directory": "."}, {"path": "e.jsonl"}, {}):
+        with pytest.raises(ConfigError, match="current directory"):
+            AtofExporter(**options)
+    AtofExporter(tmp_path / "e.jsonl")

@@ -1,0 +1,296 @@
+"""The callback handler: turns LangChain's runs into scopes.
+
+It holds no state of runs, so any number of instances, copies and pickles are one; the runs are in `runs.RunTable`.
+Methods are sync and run inline: LangChain then calls them in order, in the context of the code that runs.
+"""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from typing import TYPE_CHECKING, Any, Self
+
+import relay_core
+from langchain_core.callbacks.base import BaseCallbackHandler
+
+from relay_adapter_langchain import observation
+from relay_adapter_langchain.outcomes import is_cancelled
+from relay_adapter_langchain.runs import RunTable, table_of
+from relay_adapter_langchain.shapes import llm_result, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from uuid import UUID
+
+    from langchain_core.messages import BaseMessage
+    from langchain_core.outputs import LLMResult
+    from relay_core import Relay
+
+__all__ = ["RelayCallbackHandler"]
+
+_runtimes: weakref.WeakValueDictionary[int, Relay] = weakref.WeakValueDictionary()
+
+
+def _contained(method: Callable[..., None]) -> Callable[..., None]:
+    """Keep an observer's own failure away from the program, and count it."""
+
+    @functools.wraps(method)
+    def guarded(self: RelayCallbackHandler, *args: Any, **kwargs: Any) -> None:
+        try:
+            method(self, *args, **kwargs)
+        except Exception as error:  # noqa: BLE001  # observation never hurts the program
+            self.relay.fault(f"langchain {method.__name__}", error)
+
+    return guarded
+
+
+class RelayCallbackHandler(BaseCallbackHandler):
+    """Reports every LangChain run that it is told of to a runtime.
+
+    Pass it where LangChain takes callbacks, or let `instrument` (or ``relay.autoload()``) add it to every run. Adding
+    it twice does no harm.
+
+    Args:
+        relay: the runtime; default the process-wide one.
+
+    Example:
+        >>> import relay_core as relay
+        >>> from langchain_core.runnables import RunnableLambda
+        >>> runtime, names = relay.Relay(), []
+        >>> handle = runtime.subscriber(lambda event: names.append((event.name, event.scope_category)))
+        >>> RunnableLambda(len).invoke("four", {"callbacks": [RelayCallbackHandler(runtime)], "run_name": "count"})
+        4
+        >>> runtime.flush(timeout=2.0).pending, names
+        (0, [('count', 'start'), ('count', 'end')])
+    """
+
+    run_inline = True
+    raise_error = False
+
+    def __init__(self, relay: Relay | None = None) -> None:
+        self.enabled = True
+        self.attach(relay)
+
+    def attach(self, relay: Relay | None = None) -> None:
+        """Report to another runtime from now on; runs that are open end where they began."""
+        self.relay: Relay = relay if relay is not None else relay_core.default
+        self._table: RunTable = table_of(self.relay)
+
+    # -- chains, graphs, nodes -----------------------------------------------------------------------------------
+
+    @_contained
+    def on_chain_start(
+        self,
+        serialized: dict[str, Any] | None,
+        inputs: Any,
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Open a scope for a chain, an agent, a graph or a node."""
+        start = observation.Start(self.relay, self._table, run_id, parent_run_id, tags, metadata)
+        observation.chain_started(start, serialized, inputs, kwargs)
+
+    @_contained
+    def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        """End it."""
+        run = self._table.take(run_id)
+        if run is None:
+            return
+        if self.relay.observed:
+            if run.defers and run.parent is None and "inputs" in kwargs:
+                run.scope.mark("langchain.inputs", data=shown(kwargs["inputs"]))
+            run.scope.close(output=shown(outputs))
+        else:
+            run.scope.close()
+        self._table.settle(run, cancelled=False)
+
+    @_contained
+    def on_chain_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
+        """End it as the exception says; what was open below a cancelled run ends first."""
+        run = self._table.take(run_id)
+        if run is None:
+            return
+        cancelled = is_cancelled(error)
+        if cancelled:
+            self._table.settle(run, cancelled=True)
+        observation.failed(run, error)
+        if not cancelled:
+            self._table.settle(run, cancelled=False)
+
+    # -- models --------------------------------------------------------------------------------------------------
+
+    @_contained
+    def on_chat_model_start(
+        self,
+        serialized: dict[str, Any] | None,
+        messages: list[list[BaseMessage]],
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Open a scope for a model call, or join the managed call around it."""
+        start = observation.Start(self.relay, self._table, run_id, parent_run_id, tags, metadata)
+        observation.llm_started(start, serialized, messages[0] if messages else [], kwargs)
+
+    @_contained
+    def on_llm_start(
+        self,
+        serialized: dict[str, Any] | None,
+        prompts: list[str],
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Open a scope for a call of a text model."""
+        start = observation.Start(self.relay, self._table, run_id, parent_run_id, tags, metadata)
+        observation.llm_started(start, serialized, prompts, kwargs)
+
+    def on_llm_new_token(self, token: Any, *, run_id: UUID, **_: Any) -> None:  # noqa: ARG002  # LangChain names it
+        """Note when the first one came."""
+        run = self._table.get(run_id)
+        if run is not None and not run.first:
+            run.first = self.relay.monotonic() - run.mono
+
+    @_contained
+    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **_: Any) -> None:
+        """End it; usage and model name come from the response."""
+        run = self._table.take(run_id)
+        if run is not None:
+            observation.llm_ended(run, llm_result(response) if self.relay.observed else None)
+            self._table.settle(run, cancelled=False)
+
+    @_contained
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        """End it as the exception says, with what had arrived until then."""
+        run = self._table.take(run_id)
+        if run is None:
+            return
+        response = kwargs.get("response")
+        partial = llm_result(response) if self.relay.observed and getattr(response, "generations", None) else None
+        observation.failed(run, error, partial)
+        self._table.settle(run, cancelled=is_cancelled(error))
+
+    # -- tools and retrievers ------------------------------------------------------------------------------------
+
+    @_contained
+    def on_tool_start(
+        self,
+        serialized: dict[str, Any] | None,
+        input_str: str,
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        inputs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Open a scope for a tool call, or join the managed call around it."""
+        start = observation.Start(self.relay, self._table, run_id, parent_run_id, tags, metadata)
+        observation.tool_started(start, serialized, input_str if inputs is None else inputs, kwargs)
+
+    @_contained
+    def on_tool_end(self, output: Any, *, run_id: UUID, **_: Any) -> None:
+        """End it; a tool that answered with an error message has failed."""
+        run = self._table.take(run_id)
+        if run is not None:
+            observation.tool_ended(run, output, observed=self.relay.observed)
+            self._table.settle(run, cancelled=False)
+
+    @_contained
+    def on_tool_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
+        """End it as the exception says."""
+        self._fail(error, run_id)
+
+    @_contained
+    def on_retriever_start(
+        self,
+        serialized: dict[str, Any] | None,
+        query: str,
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Open a scope for a retrieval."""
+        start = observation.Start(self.relay, self._table, run_id, parent_run_id, tags, metadata)
+        start.open(observation.name_of(serialized, kwargs, "retriever"), "retriever", data={"query": query})
+
+    @_contained
+    def on_retriever_end(self, documents: Sequence[Any], *, run_id: UUID, **_: Any) -> None:
+        """End it with the documents found."""
+        run = self._table.take(run_id)
+        if run is not None:
+            run.scope.close(output={"documents": shown(list(documents))} if self.relay.observed else None)
+            self._table.settle(run, cancelled=False)
+
+    @_contained
+    def on_retriever_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
+        """End it as the exception says."""
+        self._fail(error, run_id)
+
+    def _fail(self, error: BaseException, run_id: UUID) -> None:
+        run = self._table.take(run_id)
+        if run is not None:
+            self._table.settle(run, cancelled=is_cancelled(error))
+            observation.failed(run, error)
+
+    # -- marks ---------------------------------------------------------------------------------------------------
+
+    @_contained
+    def on_custom_event(self, name: str, data: Any, *, run_id: UUID, **_: Any) -> None:
+        """Emit a mark under the run that dispatched the event."""
+        run = self._table.get(run_id)
+        if run is not None and self.relay.observed:
+            run.scope.mark(name, data=shown(data))
+
+    @_contained
+    def on_retry(self, retry_state: Any, *, run_id: UUID, **_: Any) -> None:
+        """Emit a mark under the run that tries again."""
+        run = self._table.get(run_id)
+        if run is not None and self.relay.observed:
+            outcome = getattr(retry_state, "outcome", None)
+            error = outcome.exception() if outcome is not None and outcome.failed else None
+            data = {"attempt": getattr(retry_state, "attempt_number", None)}
+            if error is not None:
+                data["error.type"] = type(error).__qualname__
+            run.scope.mark("retry", data=data, severity="warn")
+
+    # -- one of many ---------------------------------------------------------------------------------------------
+
+    @property
+    def ignore_llm(self) -> bool:
+        """Whether LangChain leaves out this handler; the same for every kind of run."""
+        return not self.enabled
+
+    ignore_chain = ignore_agent = ignore_retriever = ignore_chat_model = ignore_custom_event = ignore_retry = ignore_llm
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        key = id(self.relay)
+        if self.relay is relay_core.default:
+            return type(self), ()
+        _runtimes[key] = self.relay
+        return _rebuilt, (type(self), key)
+
+
+def _rebuilt(cls: type[RelayCallbackHandler], key: int) -> RelayCallbackHandler:
+    """Unpickle: the same runtime in the same process, else the default one."""
+    return cls(_runtimes.get(key))

@@ -1,0 +1,188 @@
+"""The middleware that puts every model and tool call of an agent under policy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import relay_core
+from langchain.agents.middleware import AgentMiddleware
+from langchain_core.messages import AIMessage, ToolMessage
+from langgraph.errors import GraphBubbleUp, ParentCommand
+from relay_core.calls import ToolCall, arun, run
+from relay_core.errors import Blocked, UsageError
+from relay_core.scopes import CURRENT
+
+from relay_adapter_langchain.calls import Frame, ModelCall, around_call
+from relay_adapter_langchain.codec import CODEC
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from langchain.agents.middleware import ModelRequest, ToolCallRequest
+    from relay_core import Relay
+
+__all__ = ["RelayMiddleware"]
+
+OnBlock = Literal["message", "raise"]
+
+
+class RelayMiddleware(AgentMiddleware):
+    """Runs the guardrails and intercepts of a runtime around each model and tool call of ``create_agent``.
+
+    It adds no node to the graph and keeps requests, responses and exceptions the objects that they are.
+
+    Args:
+        relay: the runtime; default the process-wide one.
+        on_block: what a blocked tool call gives: "message", a tool message with status "error" and the reason, so that
+            the model can go on; or "raise", `Blocked`.
+        on_block_model: the same for a blocked model call, where "message" ends the turn with the reason as the
+            assistant's words; default as `on_block`.
+
+    Raises:
+        UsageError: `on_block` has another value.
+
+    Example:
+        >>> import relay_core as relay
+        >>> from langchain.agents import create_agent
+        >>> from langchain_core.language_models import FakeListChatModel
+        >>> runtime = relay.Relay()
+        >>> @runtime.guardrail("llm")
+        ... def closed(call):
+        ...     return relay.Block("we are closed")
+        >>> agent = create_agent(FakeListChatModel(responses=["hi"]), middleware=[RelayMiddleware(runtime)])
+        >>> agent.invoke({"messages": "hello"})["messages"][-1].content
+        'we are closed'
+    """
+
+    def __init__(
+        self, relay: Relay | None = None, *, on_block: OnBlock = "message", on_block_model: OnBlock | None = None
+    ) -> None:
+        super().__init__()
+        for value in (on_block, on_block_model or on_block):
+            if value not in ("message", "raise"):
+                raise UsageError(f'RelayMiddleware: on_block is "message" or "raise", not {value!r}')
+        self.relay: Relay = relay if relay is not None else relay_core.default
+        self.on_block: OnBlock = on_block
+        self.on_block_model: OnBlock = on_block_model or on_block
+        self.relay.map_status(GraphBubbleUp, "interrupted")
+        self.relay.map_status(ParentCommand, "handoff")
+
+    # -- model calls ---------------------------------------------------------------------------------------------
+
+    def wrap_model_call(self, request: ModelRequest, handler: Callable[[ModelRequest], Any]) -> Any:
+        """Run a model call under policy."""
+        relay = self.relay
+        if relay.disabled:
+            return handler(request)
+        frame = Frame("llm", _model_name(request))
+
+        def real(edited: ModelRequest) -> Any:
+            with frame.entered(relay):
+                return handler(edited)
+
+        with around_call(relay, frame) as is_managed:
+            if is_managed:
+                return handler(request)
+            try:
+                return run(relay, _model_call(frame, request), real)
+            except Blocked as blocked:
+                return self._blocked_model(frame, blocked)
+
+    async def awrap_model_call(self, request: ModelRequest, handler: Callable[[ModelRequest], Awaitable[Any]]) -> Any:
+        """Run a model call of an async agent under policy."""
+        relay = self.relay
+        if relay.disabled:
+            return await handler(request)
+        frame = Frame("llm", _model_name(request))
+
+        async def real(edited: ModelRequest) -> Any:
+            with frame.entered(relay):
+                return await handler(edited)
+
+        with around_call(relay, frame) as is_managed:
+            if is_managed:
+                return await handler(request)
+            try:
+                return await arun(relay, _model_call(frame, request), real)
+            except Blocked as blocked:
+                return self._blocked_model(frame, blocked)
+
+    def _blocked_model(self, frame: Frame, blocked: Blocked) -> AIMessage:
+        if frame.ran or self.on_block_model == "raise":
+            raise blocked
+        return AIMessage(content=blocked.reason)
+
+    # -- tool calls ----------------------------------------------------------------------------------------------
+
+    def wrap_tool_call(self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Any]) -> Any:
+        """Run a tool call under policy."""
+        relay = self.relay
+        if relay.disabled:
+            return handler(request)
+        call = _tool_call(request)
+        frame = Frame("tool", call.name, call.tool_call_id)
+
+        def real(args: Any) -> Any:
+            with frame.entered(relay):
+                return handler(_with_args(request, args))
+
+        with around_call(relay, frame) as is_managed:
+            if is_managed:
+                return handler(request)
+            try:
+                return run(relay, call, real)
+            except Blocked as blocked:
+                return self._blocked_tool(frame, blocked)
+
+    async def awrap_tool_call(
+        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[Any]]
+    ) -> Any:
+        """Run a tool call of an async agent under policy."""
+        relay = self.relay
+        if relay.disabled:
+            return await handler(request)
+        call = _tool_call(request)
+        frame = Frame("tool", call.name, call.tool_call_id)
+
+        async def real(args: Any) -> Any:
+            with frame.entered(relay):
+                return await handler(_with_args(request, args))
+
+        with around_call(relay, frame) as is_managed:
+            if is_managed:
+                return await handler(request)
+            try:
+                return await arun(relay, call, real)
+            except Blocked as blocked:
+                return self._blocked_tool(frame, blocked)
+
+    def _blocked_tool(self, frame: Frame, blocked: Blocked) -> ToolMessage:
+        if frame.ran or self.on_block == "raise":
+            raise blocked
+        return ToolMessage(blocked.reason, tool_call_id=frame.call_id or "", name=frame.name, status="error")
+
+
+def _model_name(request: ModelRequest) -> str:
+    return request.model.get_name()
+
+
+def _model_call(frame: Frame, request: ModelRequest) -> ModelCall:
+    model = getattr(request.model, "model_name", None) or getattr(request.model, "model", None)
+    return ModelCall(
+        frame.name,
+        request,
+        parent=CURRENT,
+        model=model if isinstance(model, str) else None,
+        codec=CODEC,
+        claims=True,
+    )
+
+
+def _tool_call(request: ToolCallRequest) -> ToolCall:
+    given = request.tool_call
+    return ToolCall(given["name"], given["args"], parent=CURRENT, tool_call_id=given.get("id"), claims=True)
+
+
+def _with_args(request: ToolCallRequest, args: Any) -> ToolCallRequest:
+    given = request.tool_call
+    return request if args is given["args"] else request.override(tool_call={**given, "args": args})

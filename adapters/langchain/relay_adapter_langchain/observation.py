@@ -1,0 +1,255 @@
+"""What each kind of run becomes: name, category, parent, payload; and how it joins a managed call around it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from relay_core.scopes import UNSET
+
+from relay_adapter_langchain.calls import current_frame
+from relay_adapter_langchain.codec import CODEC
+from relay_adapter_langchain.outcomes import outcome_of
+from relay_adapter_langchain.runs import Run
+from relay_adapter_langchain.shapes import llm_request, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from uuid import UUID
+
+    from relay_core import Relay
+    from relay_core.claims import Claim
+    from relay_core.scopes import Scope
+
+    from relay_adapter_langchain.runs import RunTable
+
+__all__ = [
+    "Start",
+    "chain_started",
+    "failed",
+    "llm_ended",
+    "llm_started",
+    "name_of",
+    "tool_ended",
+    "tool_started",
+]
+
+_GRAPHS: Final = frozenset({"LangGraph"})
+_LEFT_OUT: Final = frozenset({"lc_versions"})  # the same on every run of a process
+
+
+class Start:
+    """What every start of a run brings, and the opening of its scope."""
+
+    __slots__ = ("fresh", "metadata", "parent", "relay", "run_id", "table", "tags")
+
+    def __init__(
+        self,
+        relay: Relay,
+        table: RunTable,
+        run_id: UUID,
+        parent_run_id: UUID | None,
+        tags: list[str] | None,
+        metadata: dict[str, Any] | None,
+    ) -> None:
+        self.relay = relay
+        self.table = table
+        self.run_id = run_id
+        self.tags = tags
+        self.metadata = metadata
+        self.fresh = table.get(run_id) is None and not relay.disabled
+        self.parent = table.parent_of(parent_run_id) if self.fresh else None
+
+    def correlation(self) -> dict[str, Any] | None:
+        """Metadata of the scope: the run's own, its id and tags."""
+        if not self.relay.observed:
+            return None
+        found: dict[str, Any] = {"langchain.run_id": str(self.run_id)}
+        if self.metadata:
+            found.update((key, value) for key, value in self.metadata.items() if key not in _LEFT_OUT)
+        if self.tags:
+            found["langchain.tags"] = list(self.tags)
+            attempt = next((tag for tag in self.tags if tag.startswith("retry:attempt:")), None)
+            if attempt is not None:
+                found["attempt"] = int(attempt.rpartition(":")[2])
+        return found
+
+    def open(self, name: str, category: str, *, kind: str = "", data: Any = None, **options: Any) -> Run | None:
+        """Open a scope of its own for the run; a run that is open already is left alone."""
+        if not self.fresh:
+            return None
+        scope = self.relay.open_scope(
+            name,
+            category,
+            input=data if self.relay.observed else None,
+            metadata=self.correlation(),
+            parent=self.table.scope_for(self.relay, self.parent),
+            **options,
+        )
+        return self._enter(scope, kind or category, owned=True)
+
+    def join(self, scope: Scope, kind: str) -> Run:
+        """Let the run be the inside of a managed call, whose scope it does not end."""
+        scope.metadata.update(self.correlation() or ())
+        return self._enter(scope, kind, owned=False)
+
+    def _enter(self, scope: Scope, kind: str, *, owned: bool) -> Run:
+        run = Run(self.run_id, self.parent, kind, scope, owned=owned, mono=self.relay.monotonic())
+        run.agent = (self.metadata or {}).get("lc_agent_name")
+        self.table.add(run)
+        return run
+
+
+def name_of(serialized: Mapping[str, Any] | None, kwargs: Mapping[str, Any], default: str) -> str:
+    """Give the name of a run."""
+    name = kwargs.get("name") or (serialized or {}).get("name")
+    if not name:
+        path = (serialized or {}).get("id")
+        name = path[-1] if isinstance(path, list) and path else default
+    return str(name)
+
+
+# -- chains ----------------------------------------------------------------------------------------------------------
+
+
+def chain_started(start: Start, serialized: Mapping[str, Any] | None, inputs: Any, kwargs: Mapping[str, Any]) -> None:
+    """Open the scope of a chain: an agent where a tree, an agent or a graph begins, else a function."""
+    if not start.fresh:
+        return
+    name = name_of(serialized, kwargs, "chain")
+    metadata = start.metadata or {}
+    data = shown(inputs) if start.relay.observed else None
+    profile = {"subtype": kwargs["run_type"]} if kwargs.get("run_type") else None
+    category = "agent" if _begins_agent(start, name, metadata, serialized) else "function"
+    run = start.open(name, category, kind="chain", data=data, profile=profile)
+    if run is not None:
+        run.defers = bool(kwargs.get("defers_inputs"))
+
+
+def _begins_agent(start: Start, name: str, metadata: Mapping[str, Any], serialized: Any) -> bool:
+    if start.parent is None:
+        return True
+    if serialized is not None or name == metadata.get("langgraph_node"):
+        return False
+    agent = metadata.get("lc_agent_name")
+    return name in _GRAPHS or (agent is not None and agent == name and agent != start.parent.agent)
+
+
+# -- models ----------------------------------------------------------------------------------------------------------
+
+
+def llm_started(
+    start: Start, serialized: Mapping[str, Any] | None, messages: Sequence[Any], kwargs: Mapping[str, Any]
+) -> None:
+    """Open the scope of a model call, or join the managed call around it."""
+    if not start.fresh:
+        return
+    params: dict[str, Any] = kwargs.get("invocation_params") or {}
+    model = params.get("model") or params.get("model_name") or (start.metadata or {}).get("ls_model_name")
+    profile = {"model_name": model} if isinstance(model, str) else None
+    claim = start.relay.current_claim("llm")
+    if claim is not None and _joined(start, claim, "llm", profile):
+        return
+    data: Any = None
+    if start.relay.observed:
+        content = llm_request(messages, params, model=model, tools=params.get("tools"))
+        data = {"headers": {}, "content": content}
+    start.open(name_of(serialized, kwargs, "model"), "llm", data=data, profile=profile, codec=CODEC)
+
+
+def llm_ended(run: Run, output: dict[str, Any] | None) -> None:
+    """End a model run, or add what it knows to the managed call around it."""
+    profile = _timing(run)
+    model = output.get("model") if output else None
+    if isinstance(model, str):
+        profile["model_name"] = model
+    if run.owned:
+        run.scope.close(output=UNSET if output is None else output, profile=profile)
+    elif profile and not run.scope.closed:
+        run.scope.profile = {**(run.scope.profile or {}), **profile}
+
+
+def _timing(run: Run) -> dict[str, Any]:
+    return {"time_to_first_chunk": run.first / 1e9} if run.first else {}
+
+
+# -- tools -----------------------------------------------------------------------------------------------------------
+
+
+def tool_started(start: Start, serialized: Mapping[str, Any] | None, inputs: Any, kwargs: Mapping[str, Any]) -> None:
+    """Open the scope of a tool call, or join the managed call around it."""
+    if not start.fresh:
+        return
+    name = str((serialized or {}).get("name") or kwargs.get("name") or "tool")
+    call_id = kwargs.get("tool_call_id")
+    claim = start.relay.current_claim("tool")
+    if claim is not None and _is_same_tool(claim, name, call_id) and _joined(start, claim, "tool", None):
+        return
+    data = shown(inputs) if start.relay.observed else None
+    start.open(name, "tool", data=data, profile={"tool_call_id": call_id} if call_id else None)
+
+
+def _is_same_tool(claim: Claim, name: str, call_id: str | None) -> bool:
+    frame = current_frame(claim)
+    return frame.is_same_tool(name, call_id) if frame is not None else claim.scope.name == name
+
+
+def tool_ended(run: Run, output: Any, *, observed: bool) -> None:
+    """End a tool run; LangChain reports a failure that the tool handles as a message with status "error"."""
+    if not run.owned:
+        return
+    status = "error" if getattr(output, "status", None) == "error" else None
+    run.scope.close(output=shown(output) if observed else UNSET, status=status)
+
+
+# -- both ------------------------------------------------------------------------------------------------------------
+
+
+def failed(run: Run, error: BaseException, partial: Any = None) -> None:
+    """End a run that an exception ended; control flow is no failure."""
+    if not run.owned:
+        _fail_inside(run, error, partial)
+        return
+    status, carried = outcome_of(error)
+    output = partial if partial is not None else carried
+    is_failure = status is None or status == "cancelled"
+    run.scope.close(
+        output=shown(output) if output is not UNSET else UNSET,
+        status=status,
+        error=error if is_failure else None,
+        profile=_timing(run),
+    )
+
+
+def _fail_inside(run: Run, error: BaseException, partial: Any) -> None:
+    """Tell a managed call how the run inside it failed; whether the call fails too is for others to decide."""
+    scope = run.scope
+    if scope.closed:
+        return
+    if partial is not None:
+        scope.output = partial  # stays only if the call has no result
+    if outcome_of(error)[0] is None:
+        scope.metadata["error.type"] = type(error).__qualname__
+    if run.first:
+        scope.profile = {**(scope.profile or {}), **_timing(run)}
+
+
+def _joined(start: Start, claim: Claim, kind: str, profile: dict[str, Any] | None) -> bool:
+    """Bind a run to the managed call around it: the first as the call itself, a later one as another attempt.
+
+    A run that starts while the bound one is open is a call of its own, made by the model or tool inside.
+    """
+    frame = current_frame(claim)
+    scope = claim.scope
+    if profile:
+        claim.enrich(profile=profile)
+    if frame is None:
+        start.join(scope, kind)
+        return True
+    if frame.run is not None and start.table.get(frame.run.run_id) is frame.run:
+        return False
+    frame.attempts += 1
+    if frame.attempts > 1:
+        scope.metadata.pop("error.type", None)
+        claim.mark("attempt", data={"attempt": frame.attempts, **(profile or {})}, severity="warn")
+    frame.run = start.join(scope, kind)
+    return True

@@ -1,0 +1,213 @@
+"""What observers see of LangChain's objects: compact plain values, made on the caller's thread with little work.
+
+A message becomes ``{"role", "content", ...}``, once: it is kept frozen as long as the message lives unchanged, so the
+history of a long conversation is not converted again for every turn. Everything else goes by reference.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any, Final
+
+from langchain_core.documents import Document
+from langchain_core.messages import BaseMessage
+from langchain_core.outputs import Generation, LLMResult
+from langchain_core.prompt_values import PromptValue
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from relay_core.payloads import Frozen, freeze
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+__all__ = ["kept", "llm_request", "llm_result", "message_fields", "reply", "shown", "tool_definition"]
+
+_ROLES: Final = {
+    "human": "user",
+    "HumanMessageChunk": "user",
+    "ai": "assistant",
+    "AIMessageChunk": "assistant",
+    "SystemMessageChunk": "system",
+    "ToolMessageChunk": "tool",
+}
+_NOISE: Final = frozenset({"_type", "model_name", "stream_options", "tools"})
+_DEPTH: Final = 6
+_ATOMS: Final = frozenset({str, int, float, bool, type(None), bytes})
+
+
+class _Kept:
+    """Values made from objects, kept while the objects live and look the same."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[weakref.ref[Any], tuple[Any, ...], Any]] = {}
+
+    def get(self, owner: Any, parts: tuple[Any, ...], make: Callable[[], Any]) -> Any:
+        """Give the value for `owner`, made anew if one of the objects in `parts` is another one than last time."""
+        key = id(owner)
+        entry = self._known.get(key)
+        if entry is not None and entry[0]() is owner and all(a is b for a, b in zip(entry[1], parts, strict=True)):
+            return entry[2]
+        value = make()
+        try:
+            # Bound to the dictionary, not to self: the callback may come late.
+            reference = weakref.ref(owner, lambda _, known=self._known, key=key: known.pop(key, None))
+        except TypeError:
+            return value
+        self._known[key] = (reference, parts, value)
+        return value
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+
+kept: Final = _Kept()
+
+
+def message_fields(message: BaseMessage) -> dict[str, Any]:
+    """Give a message as plain fields, contents by reference.
+
+    Example:
+        >>> from langchain_core.messages import ToolMessage
+        >>> message_fields(ToolMessage("sunny", tool_call_id="call_1"))
+        {'role': 'tool', 'content': 'sunny', 'tool_call_id': 'call_1'}
+    """
+    kind = message.type
+    role = getattr(message, "role", None) if kind in ("chat", "ChatMessageChunk") else _ROLES.get(kind, kind)
+    fields: dict[str, Any] = {"role": role, "content": message.content}
+    for name in ("tool_calls", "invalid_tool_calls", "tool_call_id", "name", "id"):
+        value = getattr(message, name, None)
+        if value:
+            fields[name] = value
+    if getattr(message, "status", None) == "error":
+        fields["status"] = "error"
+    return fields
+
+
+def _message(message: BaseMessage) -> Frozen:
+    parts = (message.content, getattr(message, "tool_calls", None), message.id, message.name)
+    return kept.get(message, parts, lambda: Frozen(freeze(message_fields(message))))
+
+
+def shown(value: Any, depth: int = _DEPTH) -> Any:
+    """Give `value` with LangChain's objects in it made plain, a few levels deep; the rest stays as it is."""
+    kind = type(value)
+    if kind in _ATOMS:
+        return value
+    if kind is dict:
+        return {key: shown(item, depth - 1) for key, item in value.items()} if depth else value
+    if kind is list or kind is tuple:
+        return [shown(item, depth - 1) for item in value] if depth else value
+    if isinstance(value, BaseMessage):
+        return _message(value)
+    return _other(value, kind, depth)
+
+
+def _other(value: Any, kind: type, depth: int) -> Any:
+    if isinstance(value, PromptValue):
+        return {"messages": [_message(message) for message in value.to_messages()]}
+    if isinstance(value, Document):
+        fields = {"page_content": value.page_content, "metadata": value.metadata, "id": value.id}
+        return {name: item for name, item in fields.items() if item}
+    if isinstance(value, Generation):
+        message = getattr(value, "message", None)
+        return _message(message) if message is not None else {"text": value.text}
+    if not depth:
+        return value
+    if kind.__module__ == "langgraph.types" and kind.__name__ in ("Command", "Send", "Interrupt"):
+        return _parts(value, ("update", "goto", "resume", "graph", "node", "arg", "value", "id"), depth)
+    if kind.__module__ == "langchain.agents.middleware.types" and kind.__name__.endswith("ModelResponse"):
+        return reply(value)
+    return value
+
+
+def _parts(value: Any, names: Sequence[str], depth: int) -> dict[str, Any]:
+    found = {name: getattr(value, name, None) for name in names}
+    return {name: shown(item, depth - 1) for name, item in found.items() if item not in (None, (), "")}
+
+
+def llm_request(messages: Sequence[Any], params: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
+    """Give a model request as observers see it, in the order that people read.
+
+    Args:
+        messages: messages, or prompts for a text model.
+        params: what the model is called with.
+        **fields: model, system, tools and so on; empty ones are left out.
+    """
+    request = {name: value for name, value in fields.items() if value}
+    request["messages"] = [
+        {"role": "user", "content": item} if isinstance(item, str) else _message(item) for item in messages
+    ]
+    for name, value in params.items():
+        if value is not None and name not in _NOISE and name not in request:
+            request[name] = value
+    return request
+
+
+def llm_result(result: LLMResult) -> dict[str, Any]:
+    """Give the result of a model run as observers see it."""
+    generations = [generation for prompt in result.generations for generation in prompt]
+    choices: list[dict[str, Any]] = []
+    usage: Any = None
+    extra: dict[str, Any] = {}
+    for generation in generations:
+        message = getattr(generation, "message", None)
+        if message is None:
+            choices.append({"message": {"role": "assistant", "content": generation.text}})
+            continue
+        usage = usage or getattr(message, "usage_metadata", None)
+        extra = {**(message.response_metadata or {}), **extra}
+        choices.append(_choice(message))
+    output = result.llm_output or {}
+    usage = usage or output.get("token_usage")
+    return _response(choices, usage, extra or output)
+
+
+def reply(value: Any) -> Any:
+    """Give what a model call of an agent returned, a `ModelResponse` or a message, as observers see it."""
+    value = getattr(value, "model_response", value)
+    messages: Any = getattr(value, "result", None)
+    if isinstance(value, BaseMessage):
+        messages = [value]
+    if not isinstance(messages, list) or not messages:
+        return shown(value)
+    first = messages[0]
+    usage = getattr(first, "usage_metadata", None)
+    shape = _response([_choice(first)], usage, getattr(first, "response_metadata", None) or {})
+    if len(messages) > 1:
+        shape["further_messages"] = [_message(message) for message in messages[1:]]
+    return shape
+
+
+def _choice(message: BaseMessage) -> dict[str, Any]:
+    facts = message.response_metadata or {}
+    finish = facts.get("finish_reason") or facts.get("stop_reason")
+    choice: dict[str, Any] = {"message": _message(message)}
+    if finish is not None:
+        choice["finish_reason"] = finish
+    return choice
+
+
+def _response(choices: list[dict[str, Any]], usage: Any, facts: Mapping[str, Any]) -> dict[str, Any]:
+    model = facts.get("model_name") or facts.get("model") or facts.get("model_id")
+    fields = {
+        "id": facts.get("id"),
+        "model": model,
+        "choices": choices,
+        "usage": usage,
+        "system_fingerprint": facts.get("system_fingerprint"),
+        "service_tier": facts.get("service_tier"),
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def tool_definition(tool: Any) -> Any:
+    """Give a tool as the model is told of it. Reading a schema is slow, so it is done once per tool."""
+    if isinstance(tool, dict):
+        return tool
+    return kept.get(tool, (tool.name, tool.description), lambda: Frozen(freeze(_definition(tool))))
+
+
+def _definition(tool: Any) -> dict[str, Any]:
+    try:
+        return convert_to_openai_tool(tool)["function"]
+    except Exception:  # noqa: BLE001  # a schema that cannot be written must not stop the call
+        return {"name": tool.name, "description": tool.description}

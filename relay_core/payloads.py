@@ -1,0 +1,357 @@
+"""The total encoder: any Python object as bounded JSON, in two steps.
+
+`freeze` takes a snapshot on the caller's thread. It copies containers in C, shares text, runs no code of the objects,
+and never raises. `Encoder.json` and `Encoder.tree` make the JSON later, on the worker: bounded, without credentials,
+and with a marker ``{"$relay": {...}}`` wherever a value was changed. A ``$relay`` key of the user's own data gets one
+more dollar sign.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from relay_core.payload_hooks import KEEP, Note, reduce_object
+from relay_core.payload_scan import Scan
+from relay_core.payload_tree import MARKER, Bounds, Normaliser
+from relay_core.payload_types import sizer, type_name, type_of
+from relay_core.payload_walk import walk
+from relay_core.redaction import Redactor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+__all__ = ["DEFAULT_LIMITS", "Encoder", "Frozen", "Limits", "freeze"]
+
+_NAME_CHARS: Final = 1024
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """How large a recorded payload may get.
+
+    Args:
+        max_depth: deepest level of containers.
+        max_items: widest list or dictionary.
+        max_string: longest text, in characters.
+        max_bytes: largest encoded payload, in bytes.
+
+    Example:
+        >>> Limits(max_items=10).max_items
+        10
+    """
+
+    max_depth: int = 64
+    max_items: int = 20_000
+    max_string: int = 1_000_000
+    max_bytes: int = 16_000_000
+
+
+DEFAULT_LIMITS: Final = Limits()
+
+
+class Frozen:
+    """A part of payloads that was frozen before, for instance one message of a growing chat.
+
+    It is kept by identity wherever it appears, and its JSON is made once for each `Encoder`.
+
+    Args:
+        value: what `freeze` gave.
+
+    Example:
+        >>> message = Frozen(freeze({"role": "user", "content": "hi"}))
+        >>> Encoder().json({"messages": [message, message]})
+        b'{"messages":[{"role":"user","content":"hi"},{"role":"user","content":"hi"}]}'
+    """
+
+    __slots__ = ("_encoder", "_json", "value")
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+        self._encoder: Encoder | None = None
+        self._json = b""
+
+
+def _hook(obj: Any) -> Any:
+    plain = reduce_object(obj)
+    if type(plain) is Note:
+        return walk(obj, DEFAULT_LIMITS.max_depth, DEFAULT_LIMITS.max_items, (Frozen,)) if plain.rest else plain
+    if not _fits(plain, DEFAULT_LIMITS.max_items):
+        return walk(plain, DEFAULT_LIMITS.max_depth, DEFAULT_LIMITS.max_items, (Frozen,))
+    return plain
+
+
+_copy: Final = partial(msgspec.to_builtins, builtin_types=(*KEEP, Frozen, Note), enc_hook=_hook)
+_ATOMS: Final = frozenset(map(id, (int, float, bool, type(None), bytes, Frozen, Note)))
+_UNREADABLE: Final = Note({"unreadable": True})
+
+
+def _fits(obj: Any, limit: int) -> bool:
+    """Look at two levels: may the C encoder have this object?
+
+    It copies without a bound and runs the code of a few rare types; so huge containers and such types go to the careful
+    walk. Deeper levels of ordinary values are small because those who build payloads put the large part near the top.
+    """
+    kind = type_of(obj)
+    if kind is dict:
+        values: Iterable[Any] = obj.values()
+    elif kind is list or kind is tuple:
+        values = obj
+    else:
+        return kind is str or id(kind) in _ATOMS or sizer(kind)(obj) <= limit
+    if len(obj) > limit:
+        return False
+    twins = 0
+    for value in values:
+        kind = type_of(value)
+        if kind is str:
+            continue
+        if kind is dict or kind is list or kind is tuple:
+            if len(value) > limit or (
+                len(value) <= 8 and not _leaves_fit(value, limit)
+            ):  # small wrappers hold large values
+                return False
+            twins += _has_twins(value)
+        elif id(kind) not in _ATOMS and sizer(kind)(value) > limit:
+            return False
+    return twins < 2  # lists of the same list of the same list ... grow without end
+
+
+def _leaves_fit(obj: Any, limit: int) -> bool:
+    values: Iterable[Any] = obj.values() if type_of(obj) is dict else obj
+    for value in values:
+        kind = type_of(value)
+        if kind is str or id(kind) in _ATOMS:
+            continue
+        if kind is dict or kind is list or kind is tuple:
+            if len(value) > limit:
+                return False
+        elif sizer(kind)(value) > limit:
+            return False
+    return True
+
+
+def _has_twins(obj: Any) -> bool:
+    if type(obj) is dict or len(obj) < 2:  # a pair
+        return False
+    first = obj[0]
+    return obj[1] is first and type(first) in {list, tuple} and len(first) > 1 and first[0] is first[1]
+
+
+def freeze(obj: Any, limits: Bounds = DEFAULT_LIMITS) -> Any:
+    """Take a snapshot of any object: cheap, bounded, without running its code.
+
+    Args:
+        obj: any object.
+        limits: `max_depth` and `max_items` are kept here where the value is unusual; all of them by `Encoder`.
+
+    Returns:
+        Plain containers and atoms; text is shared. Only `Encoder` is meant to read it. Never raises.
+
+    Example:
+        >>> request = {"messages": [("user", "hi")]}
+        >>> snapshot = freeze(request)
+        >>> request["messages"].clear()
+        >>> snapshot
+        {'messages': [('user', 'hi')]}
+    """
+    kind = type_of(obj)
+    if kind is str or obj is None or kind is int or kind is bool or kind is float:
+        return obj
+    try:
+        if _fits(obj, limits.max_items):
+            return _copy(obj)
+    except (KeyboardInterrupt, SystemExit):
+        raise  # a signal of the program
+    except BaseException:  # noqa: BLE001, S110  # whatever it is, the careful walk decides
+        pass
+    try:
+        return walk(obj, limits.max_depth, limits.max_items, (Frozen,))
+    except Exception:  # noqa: BLE001  # no memory or no stack left
+        return _UNREADABLE
+
+
+class Encoder:
+    """Turns frozen payloads into JSON: total, bounded, without credentials. Its methods never raise.
+
+    Args:
+        limits: how large a payload may get: `Limits`, or the settings ``payload``.
+        redaction: which credentials are hidden: a `Redactor`, or the settings ``redaction``; None for the defaults.
+
+    Example:
+        >>> encoder = Encoder(Limits(max_string=10))
+        >>> encoder.json(encoder.freeze({"password": "hunter2", "n": 1}))
+        b'{"password":"[REDACTED]","n":1}'
+        >>> encoder.tree(float("inf"))
+        {'$relay': {'nonfinite': 'Infinity'}}
+    """
+
+    def __init__(self, limits: Bounds = DEFAULT_LIMITS, redaction: Any = None) -> None:
+        self.limits = limits
+        if redaction is None:
+            redaction = Redactor()
+        elif not isinstance(redaction, Redactor):
+            redaction = Redactor(redaction.enabled, redaction.extra_keys, redaction.extra_patterns)
+        self.redactor: Redactor = redaction
+        self.name: Callable[[Any], str] = _Names(self.redactor).get
+
+    def freeze(self, obj: Any) -> Any:
+        """Take a snapshot, see `freeze`.
+
+        Args:
+            obj: any object.
+
+        Returns:
+            What the other methods read.
+
+        Example:
+            >>> Encoder().freeze({"a": 1})
+            {'a': 1}
+        """
+        return freeze(obj, self.limits)
+
+    def json(self, frozen: Any, *, markers: bool = False) -> bytes:
+        """Encode a frozen payload.
+
+        Args:
+            frozen: what `freeze` gave.
+            markers: it was made from an earlier `tree`, so ``$relay`` keys are markers.
+
+        Returns:
+            One line of strict JSON in UTF-8.
+
+        Example:
+            >>> Encoder().json({"a": (1, 2)})
+            b'{"a":[1,2]}'
+        """
+        return self._encode(frozen, markers)[0]
+
+    def tree(self, frozen: Any, *, markers: bool = False) -> Any:
+        """Make the tree that `json` would decode to.
+
+        Args:
+            frozen: what `freeze` gave.
+            markers: it was made from an earlier `tree`, so ``$relay`` keys are markers.
+
+        Returns:
+            New dictionaries, lists and atoms.
+
+        Example:
+            >>> Encoder().tree({1: b"ab"})
+            {'1': {'$relay': {'type': 'bytes', 'size': 2, 'base64': 'YWI='}}, '$relay': {'keys': ['int']}}
+        """
+        json, tree = self._encode(frozen, markers)
+        return msgspec.json.decode(json) if tree is _NONE else tree
+
+    def text(self, text: Any) -> str:
+        """Make a message safe to record: no credentials, no lone surrogates, bounded.
+
+        Args:
+            text: the message.
+
+        Returns:
+            At most `max_string` characters, and a word about the rest.
+
+        Example:
+            >>> Encoder().text("login with password=hunter2 failed")
+            'login with password=[REDACTED] failed'
+        """
+        return _clean_text(text, self.redactor, self.limits.max_string)
+
+    # Two results: the tree is given where it was made on the way.
+    def _encode(self, frozen: Any, markers: bool) -> tuple[bytes, Any]:
+        try:
+            return self._quick(frozen) or self._slow(frozen, markers)
+        except Exception as error:  # noqa: BLE001  # total, whatever happens
+            tree = {MARKER: {"unreadable": type_name(type_of(error))}}
+            return msgspec.json.encode(tree), tree
+
+    def _quick(self, frozen: Any) -> tuple[bytes, Any] | None:
+        scan = Scan(self.limits, Frozen)
+        if not scan.clean(frozen, self.limits.max_depth):
+            return None
+        parts: list[Frozen] = scan.parts
+        try:
+            if parts:
+                skeleton = msgspec.json.encode(frozen, enc_hook=_hole)
+                if skeleton.find(b'$relay"') >= 0 or self.redactor.suspicious(skeleton):
+                    return None
+                raws = {id(part): self._part(part) for part in parts}
+                json = msgspec.json.encode(frozen, enc_hook=lambda part: raws[id(part)])
+                return (json, _NONE) if len(json) <= self.limits.max_bytes else None
+            json = msgspec.json.encode(frozen)
+        except (ValueError, TypeError, OverflowError):  # lone surrogates, a time zone of user code
+            return None
+        if len(json) > self.limits.max_bytes:
+            return None
+        if json.find(b"$") >= 0 and json.find(b'$relay"') >= 0:
+            return None
+        if not self.redactor.suspicious(json):
+            return json, _NONE
+        tree = msgspec.json.decode(json)
+        clean = self.redactor.scrub_tree(tree)
+        return (json if clean is tree else msgspec.json.encode(clean)), clean
+
+    def _part(self, part: Frozen) -> msgspec.Raw:
+        if part._encoder is not self:  # pyright: ignore[reportPrivateUsage]  # one module, two classes
+            part._json = self.json(part.value)  # pyright: ignore[reportPrivateUsage]
+            part._encoder = self  # pyright: ignore[reportPrivateUsage]
+        return msgspec.Raw(part._json)  # pyright: ignore[reportPrivateUsage]
+
+    def _slow(self, frozen: Any, markers: bool) -> tuple[bytes, Any]:
+        tree = Normaliser(self.limits, self.redactor, _open, markers=markers).value(frozen)
+        json = msgspec.json.encode(tree)
+        if self.redactor.suspicious(json):
+            tree = self.redactor.scrub_tree(tree)
+            json = msgspec.json.encode(tree)
+        if len(json) > self.limits.max_bytes:
+            head = json[: min(4096, self.limits.max_bytes)].decode("utf-8", "ignore")
+            tree = {MARKER: {"truncated": True, "bytes": len(json), "head": head}}
+            json = msgspec.json.encode(tree)
+        return json, tree
+
+
+_NONE: Final = object()
+
+
+def _hole(_part: Any) -> None:
+    return None
+
+
+def _open(obj: Any) -> Any:
+    return obj.value if type(obj) is Frozen else obj
+
+
+class _Names:
+    """Safe short names, remembered."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
+        self._known: dict[str, str] = {}
+
+    def get(self, name: Any) -> str:
+        if type(name) is str:
+            known = self._known.get(name)
+            if known is not None:
+                return known
+        clean = _clean_text(name, self._redactor, _NAME_CHARS)
+        if type(name) is str and len(name) <= 256:  # long names are rare and not worth memory
+            if len(self._known) >= 4096:  # names made from data must not pile up
+                self._known.clear()
+            self._known[name] = clean
+        return clean
+
+
+def _clean_text(text: Any, redactor: Redactor, limit: int) -> str:
+    try:
+        if type(text) is not str:
+            plain = reduce_object(text)
+            text = plain if type(plain) is str else f"<{type_name(type_of(text))}>"
+        size = len(text)
+        text = redactor.scrub_text(text if size <= limit else text[: limit + 8192])
+        if size > limit:
+            text = f"{text[:limit]}... ({size} characters)"
+        return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+    except Exception as error:  # noqa: BLE001  # an event without its text is better than none
+        return f"<{type_name(type_of(error))}>"

@@ -1,0 +1,110 @@
+"""The run table: bounded, with one end per run, whatever LangChain reports."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+from uuid import uuid4
+
+import relay_core
+from langchain_core.language_models import GenericFakeChatModel
+from langchain_core.messages import AIMessage
+from langchain_core.runnables import RunnableLambda
+
+from relay_adapter_langchain import RelayCallbackHandler
+from relay_adapter_langchain.runs import Run, RunTable, table_of
+
+
+def start(handler, run_id, parent=None, name="run"):
+    handler.on_chain_start(None, {}, run_id=run_id, parent_run_id=parent, name=name)
+
+
+def test_a_start_for_an_open_run_and_a_late_end_are_ignored(trace):
+    handler, run_id = RelayCallbackHandler(trace.relay), uuid4()
+    start(handler, run_id)
+    start(handler, run_id)
+    handler.on_chain_end({}, run_id=run_id)
+    handler.on_chain_end({}, run_id=run_id)
+    handler.on_tool_error(ValueError(), run_id=uuid4())
+    assert len(trace.scopes()) == 1
+    assert trace.relay.stats()["counters"]["langchain.ends_without_start"] == 2
+    start(handler, run_id)  # the id may be used again
+    handler.on_chain_end({}, run_id=run_id)
+    assert len(trace.scopes()) == 2
+
+
+def test_below_an_ended_root_runs_may_end_by_themselves_for_a_while(trace):
+    handler, (root, child, other) = RelayCallbackHandler(trace.relay), (uuid4() for _ in range(3))
+    start(handler, root)
+    start(handler, child, root, "child")
+    start(handler, other, root, "other")
+    handler.on_chain_end({}, run_id=root)
+    handler.on_chain_end({"late": True}, run_id=child)
+    assert trace.one(name="child").end["data"] == {"late": True}
+    assert len(trace.table()) == 1
+    assert trace.table().sweep() == 0
+    assert trace.table().sweep(grace=0.0) == 1
+    given_up = trace.one(name="other")
+    assert given_up.status == "cancelled"
+    assert given_up.end["metadata"]["relay.end_cause"] == "root_ended"
+
+
+def test_cancelling_ends_descendants_deepest_first(trace):
+    handler, ids = RelayCallbackHandler(trace.relay), [uuid4() for _ in range(4)]
+    for i, run_id in enumerate(ids):
+        start(handler, run_id, ids[i - 1] if i else None, f"run{i}")
+    handler.on_chain_error(asyncio.CancelledError(), run_id=ids[0])
+    ends = [e["name"] for e in trace.events if e["scope_category"] == "end"]
+    assert ends == ["run3", "run2", "run1", "run0"]
+    assert {p.status for p in trace.scopes()} == {"cancelled"}
+
+
+def add(table, runtime, parent=None):
+    run = Run(uuid4(), parent, "chain", runtime.open_scope("run", parent=None), owned=True, mono=0)
+    table.add(run)
+    return run
+
+
+def test_the_table_is_bounded():
+    runtime = relay_core.Relay()
+    table = RunTable(runtime, cap=3)
+    runs = [add(table, runtime) for _ in range(10)]
+    assert len(table) == 3
+    assert [run.scope.status for run in runs] == ["cancelled"] * 7 + [None] * 3
+
+
+def test_a_run_that_never_ends_is_given_up():
+    runtime = relay_core.Relay()
+    table = RunTable(runtime, ttl=0.0)
+    first = add(table, runtime)
+    below = add(table, runtime, first)
+    assert (first.scope.status, below.scope.status) == ("cancelled", "cancelled") or len(table) <= 1
+
+
+def test_a_runtime_can_be_forgotten():
+    runtime = relay_core.Relay()
+    RunnableLambda(len).invoke("x", {"callbacks": [RelayCallbackHandler(runtime)]})
+    assert table_of(runtime) is table_of(runtime)
+    gone = weakref.ref(runtime)
+    del runtime
+    gc.collect()
+    assert gone() is None
+
+
+async def test_nothing_is_left_after_two_thousand_runs(observed):
+    class Endless(GenericFakeChatModel):
+        async def _agenerate(self, *args, **kwargs):
+            await asyncio.sleep(60)
+
+    endless = RunnableLambda(lambda q: q) | Endless(messages=iter([]))
+    quick = RunnableLambda(lambda q: q) | GenericFakeChatModel(messages=iter(lambda: AIMessage("hi"), None))
+    for _ in range(10):
+        cancelled = [asyncio.create_task(endless.ainvoke("x")) for _ in range(20)]
+        await asyncio.gather(*(quick.ainvoke("x") for _ in range(180)))
+        for task in cancelled:
+            task.cancel()
+        results = await asyncio.gather(*cancelled, return_exceptions=True)
+        assert all(isinstance(r, asyncio.CancelledError) for r in results)
+    assert len(observed.table()) == 0
+    assert len(observed.scopes("llm")) == 2_000

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import gc
+import importlib.metadata
+import json
+import time
+import weakref
+
+import pytest
+import relay_core
+from relay_core.errors import ConfigError
+from relay_core.plugins import configure, host_of
+
+from relay_plugin_observability import plugin
+from relay_plugin_observability.settings import AtofSettings, ObservabilitySettings
+
+
+def test_the_entry_point_names_the_plugin():
+    (found,) = importlib.metadata.entry_points(group="relay.plugins", name="observability")
+    assert found.load() is plugin
+    assert plugin.relay_config_schema() is ObservabilitySettings
+
+
+def test_a_table_turns_the_exporter_on(tmp_path):
+    runtime = relay_core.Relay()
+    settings = ObservabilitySettings(atof=AtofSettings(directory=str(tmp_path), filename="e.jsonl", durability="line"))
+    plugin.relay_configure(runtime, settings)
+    with runtime.scope("trip", "agent"):
+        pass
+    assert runtime.flush(timeout=10).pending == 0
+    (row,) = plugin.relay_doctor(runtime)
+    assert row["ok"] is True
+    assert "state ok" in row["detail"] and "written 2" in row["detail"] and "dropped none" in row["detail"]
+    plugin.relay_shutdown(runtime)
+    assert plugin.relay_doctor(runtime) == []
+    runtime.shutdown(timeout=10)
+    lines = (tmp_path / "e.jsonl").read_bytes().splitlines()
+    assert [json.loads(line)["scope_category"] for line in lines] == ["start", "end"]
+
+
+def test_no_table_or_a_disabled_one_turns_nothing_on(tmp_path):
+    for settings in (
+        ObservabilitySettings(),
+        ObservabilitySettings(atof=AtofSettings(enabled=False, directory=str(tmp_path), mode="overwrite")),
+    ):
+        runtime = relay_core.Relay()
+        plugin.relay_configure(runtime, settings)
+        runtime.mark("ready")
+        assert runtime.stats()["subscribers"] == {}
+        assert plugin.relay_doctor(runtime) == []
+        plugin.relay_shutdown(runtime)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_doctor_shows_what_keeps_the_file_from_being_written(tmp_path, caplog):
+    (tmp_path / "a").write_bytes(b"in the way")
+    runtime = relay_core.Relay()
+    plugin.relay_configure(runtime, ObservabilitySettings(atof=AtofSettings(directory=str(tmp_path / "a"))))
+    (row,) = plugin.relay_doctor(runtime)
+    assert row["ok"] is False
+    assert "not a directory" in row["detail"] and "state idle" in row["detail"]
+    runtime.mark("lost")
+    runtime.flush(timeout=10)
+    (row,) = plugin.relay_doctor(runtime)
+    assert row["ok"] is False
+    assert "state degraded" in row["detail"] and "dropped 1 " in row["detail"]
+    runtime.shutdown(timeout=10)
+
+
+def test_runtimes_do_not_share_exporters_and_are_not_kept_alive(tmp_path):
+    first, second = relay_core.Relay(), relay_core.Relay()
+    for runtime, name in ((first, "1.jsonl"), (second, "2.jsonl")):
+        settings = ObservabilitySettings(atof=AtofSettings(directory=str(tmp_path), filename=name))
+        plugin.relay_configure(runtime, settings)
+    first.mark("one")
+    first.shutdown(timeout=10)
+    plugin.relay_shutdown(first)
+    second.mark("two")
+    second.shutdown(timeout=10)
+    names = [json.loads((tmp_path / name).read_bytes())["name"] for name in ("1.jsonl", "2.jsonl")]
+    assert names == ["one", "two"]
+    gone = weakref.ref(second)
+    del first, second, runtime
+    deadline = time.monotonic() + 10
+    while gone() is not None:  # the runtime's thread needs a moment to end
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+        gc.collect()
+
+
+def configured(tmp_path, text):
+    path = tmp_path / "relay.toml"
+    path.write_text(text)
+    path.chmod(0o600)
+    runtime = relay_core.Relay()
+    configure(runtime, path)
+    return runtime
+
+
+def test_a_configuration_file_turns_the_exporter_on(tmp_path):
+    runtime = configured(
+        tmp_path,
+        f"""
+        [plugins.observability.atof]
+        directory = {json.dumps(str(tmp_path / "runs"))}
+        filename = "e.jsonl"
+        durability = "fsync"
+        """,
+    )
+    (record,) = host_of(runtime).records()
+    assert (record.name, record.state, record.distribution) == ("observability", "active", "relay-plugin-observability")
+    with runtime.scope("trip", "agent"):
+        pass
+    runtime.flush(timeout=10)
+    (row,) = host_of(runtime).doctor()
+    assert (row["plugin"], row["ok"]) == ("observability", True)
+    report = runtime.shutdown(timeout=10)
+    assert report.pending == 0
+    assert (tmp_path / "runs" / "e.jsonl").read_bytes().count(b"\n") == 2
+    assert record.error is None
+
+
+def test_every_mistake_in_the_file_is_told_with_its_line(tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        configured(
+            tmp_path,
+            """
+            [plugins.observability.atof]
+            filename = "../escape.jsonl"
+            """,
+        )
+    (problem,) = caught.value.problems
+    assert "relay.toml:3" in problem and "plugins.observability.atof.filename" in problem and "'/'" in problem
+    with pytest.raises(ConfigError) as caught:
+        configured(
+            tmp_path,
+            """
+            [plugins.observability.atof]
+            durability = "fast"
+            mod = "append"
+            """,
+        )
+    text = str(caught.value)
+    assert "relay.toml:3" in text and "fsync" in text
+    assert "relay.toml:4" in text and "did you mean mode?" in text
+
+
+def test_turning_the_plugin_off_closes_its_file_and_loses_nothing(tmp_path):
+    runtime = configured(
+        tmp_path,
+        f"""
+        [plugins.observability.atof]
+        directory = {json.dumps(str(tmp_path))}
+        filename = "e.jsonl"
+        """,
+    )
+    for number in range(1000):
+        runtime.mark(str(number))
+    assert host_of(runtime).deactivate("observability") is True
+    runtime.mark("unseen")
+    runtime.shutdown(timeout=10)
+    assert (tmp_path / "e.jsonl").read_bytes().count(b"\n") == 1000
