@@ -14,11 +14,10 @@ from relay_core.errors import CodecError, UsageError
 from relay_core.pipeline import (
     PLAIN,
     before,
-    drive,
-    drive_async,
     execute,
     refuse_await_only,
     refuse_coroutine,
+    step_through,
 )
 from relay_core.scopes import CURRENT, Scope
 
@@ -28,8 +27,7 @@ if TYPE_CHECKING:
     from relay_core.claims import Claim
     from relay_core.codecs import Codec
     from relay_core.llm import LlmRequest
-    from relay_core.middleware import CallChain
-    from relay_core.pipeline import Steps
+    from relay_core.middleware import CallChain, Chains
     from relay_core.runtime import Relay
     from relay_core.scopes import Node
 
@@ -62,15 +60,22 @@ class Call:
         scope: the call's own scope, once it is open.
     """
 
-    # No slots: a copy is one update of the dictionary, and what is seldom set costs nothing to make.
+    __slots__ = (
+        "_marks",
+        "attributes",
+        "claimed",
+        "claims",
+        "metadata",
+        "name",
+        "parent",
+        "profile",
+        "ran",
+        "request",
+        "scope",
+    )
     kind = ""
     codec: Codec | None = None
     replaceable = frozenset({"name", "request", "metadata", "attributes", "profile"})
-    scope: Scope | None = None
-    ran = False
-    claims = False
-    claimed: Claim | None = None
-    _marks: list[tuple[str, dict[str, Any]]] | None = None
 
     def __init__(
         self,
@@ -80,6 +85,7 @@ class Call:
         metadata: Mapping[str, Any] | None,
         attributes: Iterable[str],
         profile: Mapping[str, Any] | None,
+        claims: bool,
     ) -> None:
         self.name = name
         self.request = request
@@ -87,6 +93,11 @@ class Call:
         self.metadata = metadata
         self.attributes = attributes
         self.profile = profile
+        self.claims = claims
+        self.scope: Scope | None = None
+        self.ran = False
+        self.claimed: Claim | None = None
+        self._marks: list[tuple[str, dict[str, Any]]] | None = None
 
     def replace(self, **changes: Any) -> Self:
         """Make a copy with other fields, usually ``request=``.
@@ -100,9 +111,24 @@ class Call:
                 f"it has {', '.join(sorted(self.replaceable))}"
             )
         made = object.__new__(type(self))
-        made.__dict__.update(self.__dict__)
-        made.__dict__.update(changes)
+        made.name = self.name
+        made.request = self.request
+        made.parent = self.parent
+        made.metadata = self.metadata
+        made.attributes = self.attributes
+        made.profile = self.profile
+        made.claims = self.claims
+        made.scope = self.scope
+        made.ran = self.ran
+        made.claimed = self.claimed
+        made._marks = self._marks
+        self._copy_into(made)
+        for field, value in changes.items():
+            setattr(made, field, value)
         return made
+
+    def _copy_into(self, made: Any) -> None:
+        """Copy the fields of a subclass."""
 
     def mark(self, name: str, data: Any = None, **options: Any) -> None:
         """Emit a mark under this call; before its scope is open the mark waits for it."""
@@ -117,12 +143,9 @@ class Call:
         """Give parent and metadata, for events beside the call."""
         return {"parent": self.parent, "metadata": self.metadata}
 
-    def observed(self) -> Any:
-        """Give what the start event shows as data."""
-        return self.request
-
-    def _full_profile(self) -> dict[str, Any]:
-        return dict(self.profile) if self.profile else {}
+    def make_scope(self, relay: Relay) -> Scope:
+        """Make the call's scope, not yet open."""
+        return Scope(relay, self.name, "unknown", self.parent, self.request, None, None, (), None)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}>"
@@ -140,6 +163,7 @@ class ToolCall(Call):
         {'q': 'y'}
     """
 
+    __slots__ = ("tool_call_id",)
     kind = "tool"
     replaceable = Call.replaceable | {"tool_call_id"}
 
@@ -154,20 +178,17 @@ class ToolCall(Call):
         tool_call_id: str | None = None,
         claims: bool = False,
     ) -> None:
-        self.name = name
-        self.request = request
-        self.parent = parent
-        self.metadata = metadata
-        self.attributes = attributes
-        self.profile = profile
+        super().__init__(name, request, parent, metadata, attributes, profile, claims)
         self.tool_call_id = tool_call_id
-        self.claims = claims
 
-    def _full_profile(self) -> dict[str, Any]:
-        profile = dict(self.profile) if self.profile else {}
-        if self.tool_call_id is not None:
-            profile["tool_call_id"] = self.tool_call_id
-        return profile
+    def _copy_into(self, made: Any) -> None:
+        made.tool_call_id = self.tool_call_id
+
+    def make_scope(self, relay: Relay) -> Scope:
+        """Make the call's scope, not yet open."""
+        return tool_scope(
+            relay, self.name, self.request, self.parent, self.metadata, self.attributes, self.profile, self.tool_call_id
+        )
 
 
 class LlmCall(Call):
@@ -185,9 +206,9 @@ class LlmCall(Call):
         'n'
     """
 
+    __slots__ = ("_view", "codec", "headers", "model")
     kind = "llm"
     replaceable = Call.replaceable | {"model", "headers", "codec"}
-    _view: LlmRequest | None = None
 
     def __init__(
         self,
@@ -202,16 +223,14 @@ class LlmCall(Call):
         codec: Codec | None = None,
         claims: bool = False,
     ) -> None:
-        self.name = name
-        self.request = request
-        self.parent = parent
-        self.metadata = metadata
-        self.attributes = attributes
-        self.profile = profile
+        super().__init__(name, request, parent, metadata, attributes, profile, claims)
         self.model = model
         self.headers = headers
         self.codec = codec
-        self.claims = claims
+        self._view: LlmRequest | None = None
+
+    def _copy_into(self, made: Any) -> None:
+        made.model, made.headers, made.codec, made._view = self.model, self.headers, self.codec, self._view
 
     @property
     def view(self) -> LlmRequest:
@@ -249,17 +268,20 @@ class LlmCall(Call):
             )
         return self.codec
 
-    def observed(self) -> Any:
-        """Give headers without credentials, and the request."""
-        headers = self.headers
-        shown = {k: v for k, v in headers.items() if str(k).lower() not in _SECRET_HEADERS} if headers else {}
-        return {"headers": shown, "content": self.request}
-
-    def _full_profile(self) -> dict[str, Any]:
-        profile = dict(self.profile) if self.profile else {}
-        if self.model is not None:
-            profile["model_name"] = self.model
-        return profile
+    def make_scope(self, relay: Relay) -> Scope:
+        """Make the call's scope, not yet open."""
+        return llm_scope(
+            relay,
+            self.name,
+            self.request,
+            self.parent,
+            self.metadata,
+            self.attributes,
+            self.profile,
+            self.model,
+            self.headers,
+            self.codec,
+        )
 
 
 PLAIN.update((ToolCall, LlmCall))
@@ -269,50 +291,105 @@ def _is_view(request: Any) -> bool:
     return type(request).__module__ == "relay_core.llm" and type(request).__name__ == "LlmRequest"
 
 
-def chain_of(relay: Relay, call: Call) -> CallChain | None:
-    """Find the middleware that this call meets; resolves its parent."""
-    if call.parent is CURRENT:
-        call.parent = relay.current() if relay._resolvers else relay._current.get()
-    chains = relay.chains_for(call.parent) if relay._scoped else relay._chains
-    return chains.tool if call.kind == "tool" else chains.llm
+def tool_scope(
+    relay: Relay,
+    name: str,
+    args: Any,
+    parent: Node | None,
+    metadata: Mapping[str, Any] | None,
+    attributes: Iterable[str],
+    profile: Mapping[str, Any] | None,
+    tool_call_id: str | None,
+) -> Scope:
+    """Make the scope of a tool call, not yet open."""
+    if tool_call_id is not None:
+        profile = {**(profile or {}), "tool_call_id": tool_call_id}
+    return Scope(relay, name, "tool", parent, args, metadata, profile or {}, attributes, None)
 
 
-def run(relay: Relay, call: Call, fn: Callable[[Any], Any]) -> Any:
-    """Run one call for a sync caller."""
+def llm_scope(
+    relay: Relay,
+    name: str,
+    request: Any,
+    parent: Node | None,
+    metadata: Mapping[str, Any] | None,
+    attributes: Iterable[str],
+    profile: Mapping[str, Any] | None,
+    model: str | None,
+    headers: Mapping[str, str] | None,
+    codec: Codec | None,
+) -> Scope:
+    """Make the scope of an LLM call, not yet open; credential headers stay out of what it shows."""
+    if model is not None:
+        profile = {**(profile or {}), "model_name": model}
+    shown = {k: v for k, v in headers.items() if str(k).lower() not in _SECRET_HEADERS} if headers else {}
+    data = {"headers": shown, "content": request}
+    return Scope(relay, name, "llm", parent, data, metadata, profile or {}, attributes, None, codec)
+
+
+def resolve(relay: Relay, parent: Node | None) -> Node | None:
+    """Find the parent of a call."""
+    if parent is not CURRENT:
+        return parent
+    return relay.current() if relay._resolvers else relay._current.get()
+
+
+def chains_at(relay: Relay, parent: Node | None) -> Chains:
+    """Find what is registered where a call is made."""
+    return relay.chains_for(parent) if relay._scoped else relay._chains
+
+
+def run(relay: Relay, call: Call, chain: CallChain | None, fn: Callable[[Any], Any]) -> Any:
+    """Run one call that meets middleware or holds a claim, for a sync caller."""
     if call.claims and relay.inner_claim(call.kind) is not None:
         return fn(call.request)
-    chain = chain_of(relay, call)
-    if chain is not None:
-        refuse_await_only(chain, call)
-        return drive(managed(relay, call, chain, fn), relay)
-    outer = begin(relay, call)
+    refuse_await_only(chain, call)
+    return step_through(managed(relay, call, chain, fn, wait=False))
+
+
+async def arun(relay: Relay, call: Call, chain: CallChain | None, fn: Callable[[Any], Any]) -> Any:
+    """Run one call that meets middleware or holds a claim, for an async caller."""
+    if call.claims and relay.inner_claim(call.kind) is not None:
+        return await maybe_await(fn(call.request))
+    return await managed(relay, call, chain, fn, wait=True)
+
+
+def run_plain(relay: Relay, scope: Scope, request: Any, fn: Callable[[Any], Any]) -> Any:
+    """Run a call that meets no middleware, for a sync caller: `managed` without its stages."""
+    scope.open()
+    outer = relay._current.get()
+    relay._current.set(scope)
     try:
-        result = fn(call.request)
+        result = fn(request)
         if type(result) is CoroutineType:
             refuse_coroutine(result)
     except BaseException as error:
-        fail(relay, call, outer, error)
+        relay._current.set(outer)
+        scope.end(error)
         raise
-    finish(relay, call, outer, result, None)
+    relay._current.set(outer)
+    scope.output = result
+    scope.end()
     return result
 
 
-async def arun(relay: Relay, call: Call, fn: Callable[[Any], Any]) -> Any:
-    """Run one call for an async caller."""
-    if call.claims and relay.inner_claim(call.kind) is not None:
-        return await maybe_await(fn(call.request))
-    chain = chain_of(relay, call)
-    if chain is not None:
-        return await drive_async(managed(relay, call, chain, fn))
-    outer = begin(relay, call)
+async def arun_plain(relay: Relay, scope: Scope, request: Any, fn: Callable[[Any], Any]) -> Any:
+    """Run a call that meets no middleware, for an async caller: `managed` without its stages."""
+    scope.open()
+    outer = relay._current.get()
+    relay._current.set(scope)
     try:
-        result = fn(call.request)
-        if type(result) is CoroutineType or hasattr(type(result), "__await__"):
+        result = fn(request)
+        kind = type(result)
+        if kind not in PLAIN and (kind is CoroutineType or hasattr(kind, "__await__")):
             result = await result
     except BaseException as error:
-        fail(relay, call, outer, error)
+        relay._current.set(outer)
+        scope.end(error)
         raise
-    finish(relay, call, outer, result, None)
+    relay._current.set(outer)
+    scope.output = result
+    scope.end()
     return result
 
 
@@ -321,17 +398,14 @@ async def maybe_await(value: Any) -> Any:
     return await value if hasattr(type(value), "__await__") else value
 
 
-def managed(relay: Relay, call: Call, chain: CallChain, fn: Callable[[Any], Any]) -> Steps:
+async def managed(relay: Relay, call: Call, chain: CallChain | None, fn: Callable[[Any], Any], *, wait: bool) -> Any:
     """Run one call under middleware: guardrails, request intercepts, scope, execution intercepts, the real call."""
-    if chain.guardrails or chain.requests:
-        call = yield from before(relay, chain, call)
+    if chain is not None and (chain.guardrails or chain.requests):
+        call = await before(relay, chain, call, wait=wait)
     outer = begin(relay, call)
     try:
-        if not chain.executions:
-            call.ran = True
-            result = yield fn, call.request, True
-        else:
-            result = yield from execute(chain.executions, call, real_call(call, fn))
+        executions = chain.executions if chain is not None else ()
+        result = await execute(executions, call, real_call(call, fn), wait=wait)
     except BaseException as error:
         fail(relay, call, outer, error)
         raise
@@ -382,12 +456,7 @@ def finish(relay: Relay, call: Call, outer: Node | None, result: Any, status: st
 
 def open_call(relay: Relay, call: Call) -> Scope:
     """Open the call's scope and emit the marks that middleware has left for it."""
-    data = profile = None
-    if relay.observed:
-        data, profile = call.observed(), call._full_profile()
-    scope = call.scope = Scope(
-        relay, call.name, call.kind, call.parent, data, call.metadata, profile, call.attributes, None, call.codec
-    )
+    scope = call.scope = call.make_scope(relay)
     scope.open()
     if call._marks:
         for name, options in call._marks:

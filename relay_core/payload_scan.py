@@ -12,9 +12,10 @@ from relay_core.payload_types import type_of
 if TYPE_CHECKING:
     from relay_core.payload_tree import Bounds
 
-__all__ = ["Scan"]
+__all__ = ["KEY_CHARS", "Scan"]
 
 _NATIVE: Final = frozenset({dt.date, dt.timedelta, uuid.UUID, decimal.Decimal})
+KEY_CHARS: Final = 1024
 _NODES: Final = 200_000
 
 
@@ -59,7 +60,7 @@ class Scan:
         if kind is dict:
             values: Any = cast("dict[Any, Any]", obj).values()
             for key in cast("dict[Any, Any]", obj):
-                if type(key) is not str:
+                if type(key) is not str or len(key) > KEY_CHARS:
                     return False
         elif kind is list or kind is tuple:
             values = obj

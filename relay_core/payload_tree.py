@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import datetime as dt
 import math
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 import msgspec
 
 from relay_core.payload_hooks import KEEP, Note, blob, key_text, reduce_object
-from relay_core.payload_types import type_of
+from relay_core.payload_scan import KEY_CHARS
+from relay_core.payload_types import type_name, type_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -24,11 +26,11 @@ _NODES: Final = 200_000
 _HEAD: Final = 4096
 _TAIL: Final = 1024
 _MARGIN: Final = 8192  # text beside a cut that is scrubbed with it, so that no half of a credential is left
-_KEY_CHARS: Final = 1024
 _BLOB_HEAD: Final = 64
 _INT_BITS: Final = 2000
 _INT_MIN: Final = -(2**63)
 _INT_MAX: Final = 2**64 - 1
+_ZONES: Final = frozenset({"NoneType", "datetime.timezone", "zoneinfo.ZoneInfo"})
 _SETS: Final = (list, tuple, set, frozenset)
 
 
@@ -119,7 +121,10 @@ class Normaliser:
             return self._list(obj, len(obj), depth)
         if kind is Note:
             rest = self._dict(obj.rest, depth) if obj.rest else {}
-            return {**rest, MARKER: {**self._fields(obj.fields), **rest.get(MARKER, {})}}
+            given, more = self._fields(obj.fields), rest.get(MARKER, {})
+            if "keys" in given and "keys" in more:
+                more["keys"] = list(dict.fromkeys([*given["keys"], *more["keys"]]))
+            return {**rest, MARKER: {**given, **more}}
         inner = self._opaque(obj)
         if inner is not obj:
             return self.value(inner, depth)
@@ -133,7 +138,7 @@ class Normaliser:
                 clean = self._redactor.scrub_text(text := value.decode("latin-1")) == text
                 out[name] = base64.b64encode(value[:_BLOB_HEAD]).decode() if clean else "[REDACTED]"
             elif type(value) is str:
-                out[name] = value[:_KEY_CHARS].encode("utf-8", "backslashreplace").decode()
+                out[name] = value[:KEY_CHARS].encode("utf-8", "backslashreplace").decode()
             else:
                 out[name] = value
         return out
@@ -142,10 +147,10 @@ class Normaliser:
         if type(obj) is bytes or type(obj) is bytearray:
             note = blob(type(obj).__name__, len(obj), bytes(obj[:256]))
             return {MARKER: self._fields(note.fields)}
-        try:
-            return msgspec.to_builtins(obj)
-        except Exception:  # noqa: BLE001  # a time zone of user code may raise anything
-            return {MARKER: {"type": type(obj).__name__}}
+        zone = type_name(type_of(obj.tzinfo)) if type(obj) is dt.datetime or type(obj) is dt.time else None
+        if zone is not None and zone not in _ZONES:
+            return {MARKER: {"type": type_name(type_of(obj)), "tzinfo": zone}}  # it may run any code
+        return msgspec.to_builtins(obj)
 
     def _list(self, items: Iterable[Any], size: int, depth: int) -> list[Any]:
         out: list[Any] = []
@@ -191,11 +196,11 @@ class Normaliser:
             name, kind = key_text(key)
         else:
             name, kind = key, ""
-            if name.startswith("$") and name.lstrip("$") == MARKER[1:]:
+            if name.startswith("$") and not self._markers and name.lstrip("$") == MARKER[1:]:
                 return f"${name}", ""  # user data stays apart from markers: one more dollar sign, always
-        if len(name) > _KEY_CHARS:
+        if len(name) > KEY_CHARS:
             name, kind = (
-                f"{self._redactor.scrub_text(name[:_MARGIN])[:_KEY_CHARS]}...({len(name)})",
+                f"{self._redactor.scrub_text(name[:_MARGIN])[:KEY_CHARS]}...({len(name)})",
                 kind or "truncated",
             )
         if not name.isascii() and (encoded := name.encode("utf-8", "backslashreplace").decode()) != name:

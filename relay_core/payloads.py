@@ -21,7 +21,7 @@ from relay_core.payload_walk import walk
 from relay_core.redaction import Redactor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
 __all__ = ["DEFAULT_LIMITS", "Encoder", "Frozen", "Limits", "freeze"]
 
@@ -84,59 +84,50 @@ def _hook(obj: Any) -> Any:
 
 _copy: Final = partial(msgspec.to_builtins, builtin_types=(*KEEP, Frozen, Note), enc_hook=_hook)
 _ATOMS: Final = frozenset(map(id, (int, float, bool, type(None), bytes, Frozen, Note)))
+_SMALL: Final = 8
+_LOOKS: Final = 100
 _UNREADABLE: Final = Note({"unreadable": True})
 
 
 def _fits(obj: Any, limit: int) -> bool:
-    """Look at two levels: may the C encoder have this object?
+    """Tell whether the C encoder may have this object: it knows no bounds and runs the code of a few rare types.
 
-    It copies without a bound and runs the code of a few rare types; so huge containers and such types go to the careful
-    walk. Deeper levels of ordinary values are small because those who build payloads put the large part near the top.
+    Small containers are looked into, breadth first, up to a hundred: those who build payloads wrap what is large or odd
+    in a few small layers. The contents of a wide inner container are not looked at one by one.
     """
     kind = type_of(obj)
-    if kind is dict:
-        values: Iterable[Any] = obj.values()
-    elif kind is list or kind is tuple:
-        values = obj
-    else:
-        return kind is str or id(kind) in _ATOMS or sizer(kind)(obj) <= limit
-    if len(obj) > limit:
-        return False
-    twins = 0
-    for value in values:
-        kind = type_of(value)
-        if kind is str:
-            continue
-        if kind is dict or kind is list or kind is tuple:
-            if len(value) > limit or (
-                len(value) <= 8 and not _leaves_fit(value, limit)
-            ):  # small wrappers hold large values
-                return False
-            twins += _has_twins(value)
-        elif id(kind) not in _ATOMS and sizer(kind)(value) > limit:
+    if kind is not dict and kind is not list and kind is not tuple:
+        return id(kind) in _ATOMS or sizer(kind)(obj) <= limit
+    seen: list[Any] = [obj]
+    for container in seen:  # grows meanwhile
+        size = len(container)
+        if size > limit:
             return False
-    return twins < 2  # lists of the same list of the same list ... grow without end
-
-
-def _leaves_fit(obj: Any, limit: int) -> bool:
-    values: Iterable[Any] = obj.values() if type_of(obj) is dict else obj
-    for value in values:
-        kind = type_of(value)
-        if kind is str or id(kind) in _ATOMS:
+        if size > _SMALL and container is not obj:
             continue
-        if kind is dict or kind is list or kind is tuple:
-            if len(value) > limit:
+        if type_of(container) is dict:
+            if not _plain_keys(container):
                 return False
-        elif sizer(kind)(value) > limit:
-            return False
+            container = container.values()  # noqa: PLW2901  # the loop below is the same for all
+        for value in container:
+            kind = type_of(value)
+            if kind is str:
+                continue
+            if kind is dict or kind is list or kind is tuple:
+                seen.append(value)
+            elif id(kind) not in _ATOMS and sizer(kind)(value) > limit:
+                return False
+        if len(seen) > _LOOKS:  # a few objects many times: lists of the same list of the same list ... never end
+            return 2 * len(set(map(id, seen))) > len(seen)
     return True
 
 
-def _has_twins(obj: Any) -> bool:
-    if type(obj) is dict or len(obj) < 2:  # a pair
-        return False
-    first = obj[0]
-    return obj[1] is first and type(first) in {list, tuple} and len(first) > 1 and first[0] is first[1]
+def _plain_keys(container: dict[Any, Any]) -> bool:
+    for key in container:
+        kind = type_of(key)
+        if kind is not str and id(kind) not in _ATOMS:
+            return False
+    return True
 
 
 def freeze(obj: Any, limits: Bounds = DEFAULT_LIMITS) -> Any:

@@ -1,8 +1,8 @@
-"""How the one pipeline generator runs: a driver for sync callers and a driver for async callers.
+"""One pipeline for sync and async callers: coroutines that a sync caller steps through once, without a loop.
 
-The generator yields steps ``(function, argument, is_real)``; a driver calls the function and sends the result back. The
-async driver awaits what is awaitable. The sync driver never starts a loop around the tool or model call; only a policy
-callback that must await runs, by itself, on the runtime's helper loop.
+Every stage is written once, as ``async def`` with a flag `wait`. For an async caller awaitable answers are awaited in the
+caller's own task. For a sync caller nothing ever suspends: the coroutine runs to its end in one step on the caller's
+thread, and only a policy callback that must await runs, by itself, on the runtime's helper loop.
 """
 
 from __future__ import annotations
@@ -14,60 +14,29 @@ from relay_core.errors import Blocked, GuardrailFailed, UsageError
 from relay_core.middleware import Block
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Coroutine, Generator
 
     from relay_core.calls import Call
     from relay_core.middleware import CallChain, Registration
     from relay_core.runtime import Relay
 
-    Step = tuple[Callable[[Any], Any], Any, bool]
-    Steps = Generator[Step, Any, Any]
+__all__ = ["PLAIN", "before", "execute", "refuse_await_only", "refuse_coroutine", "step_through"]
 
 PLAIN: set[type] = {dict, list, str, type(None), Block}  # surely not awaitable: spares a failing lookup per step
 
-__all__ = ["before", "drive", "drive_async", "execute", "refuse_await_only"]
 
-
-def drive(steps: Steps, relay: Relay) -> Any:
-    """Run the pipeline for a sync caller, on its own thread."""
-    thrown: BaseException | None = None
+def step_through(steps: Coroutine[Any, Any, Any]) -> Any:
+    """Run a pipeline that was made with ``wait=False``, on the caller's thread."""
     try:
-        fn, argument, is_real = next(steps)
-        while True:
-            try:
-                value = fn(argument)
-                kind = type(value)
-                if kind not in PLAIN and (kind is CoroutineType or hasattr(kind, "__await__")):
-                    value = refuse_coroutine(value) if is_real else relay.run_async(value)
-            except BaseException as error:  # noqa: BLE001  # every exception goes through the pipeline
-                thrown = error
-                fn, argument, is_real = steps.throw(error)
-            else:
-                fn, argument, is_real = steps.send(value)
+        steps.send(None)
     except StopIteration as stop:
         return stop.value
     except RuntimeError as error:
-        if isinstance(thrown, StopIteration) and error.__cause__ is thrown:
-            raise thrown from None  # a generator cannot let it through; the caller gets the tool's own exception
+        if isinstance(error.__cause__, StopIteration):
+            raise error.__cause__ from None  # a coroutine cannot let it through; the caller gets the tool's own one
         raise
-
-
-async def drive_async(steps: Steps) -> Any:
-    """Run the pipeline for an async caller, in its own task."""
-    try:
-        fn, argument, _ = next(steps)
-        while True:
-            try:
-                value = fn(argument)
-                kind = type(value)
-                if kind not in PLAIN and (kind is CoroutineType or hasattr(kind, "__await__")):
-                    value = await value
-            except BaseException as error:  # noqa: BLE001  # every exception goes through the pipeline
-                fn, argument, _ = steps.throw(error)
-            else:
-                fn, argument, _ = steps.send(value)
-    except StopIteration as stop:
-        return stop.value
+    steps.close()
+    raise UsageError("a sync Relay call met something that must await; use the async form of the call")
 
 
 def refuse_coroutine(value: Any) -> Any:
@@ -97,28 +66,23 @@ def refuse_await_only(chain: CallChain | None, call: Call) -> None:
         )
 
 
-def before(relay: Relay, chain: CallChain, call: Call) -> Steps:
+async def before(relay: Relay, chain: CallChain, call: Call, *, wait: bool) -> Call:
     """Run guardrails, then request intercepts. Returns the call to make.
 
     Raises:
         Blocked: a guardrail said no.
     """
     for guardrail in chain.guardrails:
-        if relay.observed:
-            answer = yield from _ask_observed(relay, guardrail, call)
-        else:
-            try:
-                answer = yield guardrail.fn, call, False
-                if answer is not None and type(answer) is not Block:
-                    _refuse_answer(answer)
-            except Exception as error:  # noqa: BLE001  # its policy decides
-                answer = _failed(guardrail, call, error)
+        scope = relay.open_guardrail(guardrail, call) if relay.observed else None
+        answer = await _ask(relay, guardrail, call, scope, wait=wait)
         if answer is not None:
             relay.mark(call.name, data={"rejected": True, "rejection_reason": answer.reason}, **call.context())
             raise Blocked(answer.reason, guardrail=guardrail.name, call=call)
     for intercept in chain.requests:
         try:
-            edited = yield intercept.fn, call, False
+            edited = intercept.fn(call)
+            if type(edited) not in PLAIN and hasattr(type(edited), "__await__"):
+                edited = (await edited) if wait else relay.run_async(edited)
         except Exception as error:
             error.add_note(f"raised by relay {intercept.label}")
             raise
@@ -130,42 +94,37 @@ def before(relay: Relay, chain: CallChain, call: Call) -> Steps:
     return call
 
 
-def _ask_observed(relay: Relay, guardrail: Registration, call: Call) -> Steps:
-    """Ask one guardrail inside a scope of its own. Returns None or a Block."""
-    scope = relay.open_guardrail(guardrail, call)
-    verdict: dict[str, Any] = {"allowed": False, "cancelled": True, "error": "guardrail evaluation cancelled"}
+async def _ask(relay: Relay, guardrail: Registration, call: Call, scope: Any, *, wait: bool) -> Block | None:
+    """Ask one guardrail, inside its own scope where somebody observes."""
+    verdict: dict[str, Any] | None = None
     try:
-        answer = yield guardrail.fn, call, False
+        answer = guardrail.fn(call)
+        if type(answer) not in PLAIN and hasattr(type(answer), "__await__"):
+            answer = (await answer) if wait else relay.run_async(answer)
         if answer is not None and type(answer) is not Block:
-            _refuse_answer(answer)
-        verdict = {"allowed": True, "rejected": False}
-        if answer is not None:
-            verdict = {"allowed": False, "rejected": True, "rejection_reason": answer.reason}
-        return answer
-    except Exception as error:  # noqa: BLE001  # its policy decides
-        verdict = {"allowed": guardrail.on_error == "allow", "error": type(error).__qualname__}
-        return _failed(guardrail, call, error)
-    finally:
+            raise TypeError(f"it returned {type(answer).__name__}; return None to allow or relay.Block(reason)")  # noqa: TRY301
         if scope is not None:
-            scope.close(output=verdict)
-
-
-def _failed(guardrail: Registration, call: Call, error: Exception) -> None:
-    """A guardrail crashed: let the call pass, or stop it.
-
-    Raises:
-        GuardrailFailed: its policy is to block.
-    """
-    if guardrail.on_error == "block":
+            verdict = _verdict(answer)
+        return answer
+    except Exception as error:
+        verdict = {"allowed": guardrail.on_error == "allow", "error": type(error).__qualname__}
+        if guardrail.on_error == "allow":
+            return None
         text = f"{guardrail.label} failed with {type(error).__qualname__}: {error}"
         raise GuardrailFailed(text, guardrail=guardrail.name, call=call) from error
+    finally:
+        if scope is not None:
+            cancelled = {"allowed": False, "cancelled": True, "error": "guardrail evaluation cancelled"}
+            scope.close(output=verdict or cancelled)
 
 
-def _refuse_answer(answer: Any) -> None:
-    raise TypeError(f"it returned {type(answer).__name__}; return None to allow or relay.Block(reason)")
+def _verdict(answer: Block | None) -> dict[str, Any]:
+    if answer is None:
+        return {"allowed": True, "rejected": False}
+    return {"allowed": False, "rejected": True, "rejection_reason": answer.reason}
 
 
-def execute(executions: tuple[Registration, ...], call: Call, real: Callable[[Call], Any]) -> Steps:
+async def execute(executions: tuple[Registration, ...], call: Call, real: Callable[[Call], Any], *, wait: bool) -> Any:
     """Run execution intercepts, outermost first, around the real call.
 
     Each generator that has yielded waits in `bodies` for the outcome of what it wrapped; yielding again asks for another.
@@ -176,34 +135,18 @@ def execute(executions: tuple[Registration, ...], call: Call, real: Callable[[Ca
     try:
         while True:
             try:
-                while (index := len(bodies)) < len(executions):
-                    intercept = executions[index]
-                    if intercept.shape == "async":
-                        value = yield from _execute_async(intercept, executions[index + 1 :], call, real)
-                        break
-                    body = intercept.fn(call)
-                    try:
-                        call = next(body)
-                    except StopIteration as stop:
-                        value = stop.value
-                        break
-                    bodies.append(body)
-                    if type(call) not in PLAIN:
-                        _refuse_passed(call, intercept)
-                else:
-                    value = yield real, call, True
-                error = None
+                value, error = await _inwards(executions, bodies, call, real, wait=wait), None
             except BaseException as raised:  # noqa: BLE001  # the intercepts may handle it
                 error = raised
             while bodies:
-                body = bodies[-1]
                 try:
-                    call = body.send(value) if error is None else body.throw(error)
+                    call = bodies[-1].send(value) if error is None else bodies[-1].throw(error)
                 except StopIteration as stop:
                     value, error = stop.value, None
                 except BaseException as raised:  # noqa: BLE001  # for the next intercept outwards
                     error = raised
                 else:
+                    _check_passed(call, executions[len(bodies) - 1])
                     break  # it yielded again: once more from here inwards
                 bodies.pop()
             else:
@@ -216,23 +159,50 @@ def execute(executions: tuple[Registration, ...], call: Call, real: Callable[[Ca
             body.close()
 
 
-def _execute_async(
+async def _inwards(
+    executions: tuple[Registration, ...],
+    bodies: list[Generator[Any, Any, Any]],
+    call: Call,
+    real: Callable[[Call], Any],
+    *,
+    wait: bool,
+) -> Any:
+    """Start the intercepts from the innermost waiting one inwards, then make the real call."""
+    for intercept in executions[len(bodies) :]:
+        if intercept.shape == "async":
+            return await _execute_async(intercept, executions[len(bodies) + 1 :], call, real)
+        body = intercept.fn(call)
+        try:
+            call = next(body)
+        except StopIteration as stop:
+            return stop.value
+        bodies.append(body)
+        _check_passed(call, intercept)
+    value = real(call)
+    if type(value) not in PLAIN and hasattr(type(value), "__await__"):
+        value = (await value) if wait else refuse_coroutine(value)
+    return value
+
+
+async def _execute_async(
     intercept: Registration, inner: tuple[Registration, ...], call: Call, real: Callable[[Call], Any]
-) -> Steps:
+) -> Any:
     active = True
 
     async def proceed(passed: Call) -> Any:
         if not active:
             raise UsageError(f"{intercept.label} called proceed after it had returned")
-        if type(passed) is not type(call):
-            _refuse_passed(passed, intercept)
-        return await drive_async(execute(inner, passed, real))
+        _check_passed(passed, intercept)
+        return await execute(inner, passed, real, wait=True)
 
     try:
-        return (yield lambda given: intercept.fn(given, proceed), call, False)
+        return await intercept.fn(call, proceed)
     finally:
         active = False
 
 
-def _refuse_passed(given: Any, intercept: Registration) -> None:
-    raise UsageError(f"{intercept.label} passed on {type(given).__name__}; pass the call, or call.replace(request=...)")
+def _check_passed(given: Any, intercept: Registration) -> None:
+    if type(given) not in PLAIN or type(given).__module__ != "relay_core.calls":
+        raise UsageError(
+            f"{intercept.label} passed on {type(given).__name__}; pass the call, or call.replace(request=...)"
+        )

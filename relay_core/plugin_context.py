@@ -71,8 +71,10 @@ class PluginContext(Registrar):
 
     def add_resolver(self, resolve: Callable[[], Any]) -> Callable[[], None]:
         """Add a resolver as `Relay.add_resolver` does, until the plugin is turned off."""
-        remove = self._relay.add_resolver(resolve)
-        self.keep(remove)
+        with self._lock:
+            self._check_open()
+            remove = self._relay.add_resolver(resolve)
+            self._undo.append(remove)
         return remove
 
     @property

@@ -387,6 +387,11 @@ def configure(
         ConfigError: there are problems; the error lists them. Nothing is changed then.
         PluginError: a required plugin failed; the settings are what they were before.
         UsageError: it would change limits that a subscriber already depends on.
+
+    Example:
+        >>> import os, relay_core as relay
+        >>> configure(relay.Relay(), os.devnull, {"queue.max_events": 10}).settings.queue.max_events
+        10
     """
     from relay_core.config import load  # noqa: PLC0415  # reads files; plugins registered in code need none
 

@@ -91,7 +91,7 @@ def inject(relay: Relay, carrier: MutableMapping[str, str] | None = None, scope:
         raise UsageError(f"a carrier is a mutable mapping such as a dict of headers, got {kind.__name__}")
     entries = _entries(relay.current() if scope is CURRENT else scope)
     if entries:
-        for key in [key for key in found if isinstance(key, str) and key.lower() in _ENV]:
+        for key in [key for key in found.keys() if isinstance(key, str) and key.lower() in _ENV]:  # noqa: SIM118  # some iterate only by keys()
             with suppress(KeyError):  # spelled twice, and both went at once
                 del found[key]
         for key, value in entries.items():

@@ -9,7 +9,19 @@ import weakref
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from relay_core.calls import LlmCall, ToolCall, arun, maybe_await, run
+from relay_core.calls import (
+    LlmCall,
+    ToolCall,
+    arun,
+    arun_plain,
+    chains_at,
+    llm_scope,
+    maybe_await,
+    resolve,
+    run,
+    run_plain,
+    tool_scope,
+)
 from relay_core.claims import Claim
 from relay_core.errors import UsageError
 from relay_core.ids import next_number, uuid_of
@@ -164,9 +176,9 @@ class Relay(Registrar):
             True
         """
         scope = self._current.get()
-        for resolve in self._resolvers:
+        for resolver in self._resolvers:
             try:
-                found = resolve()
+                found = resolver()
             except Exception as error:  # noqa: BLE001  # an adapter's trouble must not reach the program
                 self.fault("resolving the current scope", error)
                 continue
@@ -356,7 +368,13 @@ class Relay(Registrar):
         """
         if self.disabled:
             return func(args)
-        return run(self, ToolCall(name, args, parent, metadata, attributes, profile, tool_call_id, claim), func)
+        parent = resolve(self, parent)
+        chain = chains_at(self, parent).tool
+        if chain is None and not claim and self._claim.get() is None:
+            scope = tool_scope(self, name, args, parent, metadata, attributes, profile, tool_call_id)
+            return run_plain(self, scope, args, func)
+        call = ToolCall(name, args, parent, metadata, attributes, profile, tool_call_id, claim)
+        return run(self, call, chain, func)
 
     async def acall_tool(
         self,
@@ -382,8 +400,13 @@ class Relay(Registrar):
         """
         if self.disabled:
             return await maybe_await(func(args))
+        parent = resolve(self, parent)
+        chain = chains_at(self, parent).tool
+        if chain is None and not claim and self._claim.get() is None:
+            scope = tool_scope(self, name, args, parent, metadata, attributes, profile, tool_call_id)
+            return await arun_plain(self, scope, args, func)
         call = ToolCall(name, args, parent, metadata, attributes, profile, tool_call_id, claim)
-        return await arun(self, call, func)
+        return await arun(self, call, chain, func)
 
     def call_llm(
         self,
@@ -431,8 +454,13 @@ class Relay(Registrar):
         if self.disabled:
             return func(request)
         lens = self._codec(codec)
+        parent = resolve(self, parent)
+        chain = chains_at(self, parent).llm
+        if chain is None and not claim:
+            scope = llm_scope(self, name, request, parent, metadata, attributes, profile, model, headers, lens)
+            return run_plain(self, scope, request, func)
         call = LlmCall(name, request, parent, metadata, attributes, profile, model, headers, lens, claim)
-        return run(self, call, func)
+        return run(self, call, chain, func)
 
     async def acall_llm(
         self,
@@ -461,8 +489,13 @@ class Relay(Registrar):
         if self.disabled:
             return await maybe_await(func(request))
         lens = self._codec(codec)
+        parent = resolve(self, parent)
+        chain = chains_at(self, parent).llm
+        if chain is None and not claim:
+            scope = llm_scope(self, name, request, parent, metadata, attributes, profile, model, headers, lens)
+            return await arun_plain(self, scope, request, func)
         call = LlmCall(name, request, parent, metadata, attributes, profile, model, headers, lens, claim)
-        return await arun(self, call, func)
+        return await arun(self, call, chain, func)
 
     def stream_llm(
         self, name: str, request: Any, func: Callable[[Any], Any], *, assemble: Any = None, **options: Any

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from relay_core.calls import begin, chain_of, real_call
+from relay_core.calls import begin, chains_at, real_call, resolve
 from relay_core.errors import UsageError
-from relay_core.pipeline import before, drive, drive_async, execute, refuse_await_only
+from relay_core.pipeline import before, execute, refuse_await_only, step_through
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
     from types import TracebackType
 
     from relay_core.calls import LlmCall
-    from relay_core.pipeline import Steps
     from relay_core.runtime import Relay
     from relay_core.scopes import Scope
 
@@ -31,14 +30,14 @@ class Finaliser:
 
     Args:
         relay: the runtime.
-        call: the call whose stream it is.
+        codec: knows how to put the chunks together, or None.
         scope: the call's open scope.
         assemble: puts the list of chunks together to the response that the end event shows.
     """
 
     __slots__ = ("_assemble", "_chunks", "_first_ns", "_marks", "_relay", "_scope", "count", "note")
 
-    def __init__(self, relay: Relay, call: LlmCall, scope: Scope, assemble: Callable[[list[Any]], Any] | None) -> None:
+    def __init__(self, relay: Relay, codec: Any, scope: Scope, assemble: Callable[[list[Any]], Any] | None) -> None:
         self._relay = relay
         self._scope = scope
         self._assemble = assemble
@@ -48,8 +47,8 @@ class Finaliser:
         self._first_ns = 0
         self.count = 0
         self.note = self._note if observed else None
-        if call.codec is not None and assemble is None:
-            self._assemble = _assembler(call.codec)
+        if codec is not None and assemble is None:
+            self._assemble = _assembler(codec)
 
     def _note(self, chunk: Any) -> None:
         """Note one chunk, already counted, before it goes to the consumer."""
@@ -123,22 +122,21 @@ class _Opening:
         self.fn = fn
         self.assemble = assemble
         self.closed = False
-        self.chain = chain_of(relay, call)
+        call.parent = resolve(relay, call.parent)
+        self.chain = chains_at(relay, call.parent).llm
 
-    def steps(self) -> Steps:
-        """Run policy, open the scope, get the iterator. Returns it with the finaliser."""
+    async def begin(self, *, wait: bool) -> tuple[Any, Finaliser, Scope]:
+        """Run policy, open the scope, get the iterator."""
         relay, call, chain = self.relay, self.call, self.chain
         if chain is not None and (chain.guardrails or chain.requests):
-            call = yield from before(relay, chain, call)
+            call = await before(relay, chain, call, wait=wait)
         outer = begin(relay, call)
         scope = call.scope
         assert scope is not None  # begin has opened it
-        final = Finaliser(relay, call, scope, self.assemble)
+        final = Finaliser(relay, call.codec, scope, self.assemble)
         try:
-            if chain is None or not chain.executions:
-                source = yield self.fn, call.request, True
-            else:
-                source = yield from execute(chain.executions, call, real_call(call, self.fn))
+            executions = chain.executions if chain is not None else ()
+            source = await execute(executions, call, real_call(call, self.fn), wait=wait)
         except BaseException as error:
             final.finish("error", error)
             raise
@@ -189,7 +187,7 @@ class Stream:
 
 
 def _iterate(opening: _Opening) -> Generator[Any, None, None]:
-    source, final, scope = drive(opening.steps(), opening.relay)
+    source, final, scope = step_through(opening.begin(wait=False))
     current, note = opening.relay._current, final.note
     try:
         if note is None:  # nobody observes: the scope need not be current between chunks, which costs most of a chunk
@@ -271,7 +269,7 @@ class AsyncStream:
 
 async def _aiterate(opening: _Opening) -> AsyncGenerator[Any, None]:
     relay = opening.relay
-    source, final, scope = await drive_async(opening.steps())
+    source, final, scope = await opening.begin(wait=True)
     current, note = relay._current, final.note
     outer = None
     try:

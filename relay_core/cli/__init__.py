@@ -38,9 +38,11 @@ class LazyGroup(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  # click's
-        """Import one subcommand."""
+        """Import one subcommand; what is not built in may come from a plugin."""
         if cmd_name not in COMMANDS:
-            return None
+            from relay_core.cli.state import plugin_commands  # noqa: PLC0415  # only for unknown names
+
+            return next((command for command in plugin_commands() if command.name == cmd_name), None)
         command: click.Command = importlib.import_module(f"relay_core.cli.{cmd_name}").command
         return command
 
@@ -69,7 +71,7 @@ def cli() -> None:
 
     Exit codes: 0 done; 1 problems were found (doctor) or the command was aborted; 2 wrong usage, configuration or
     input. `relay run` ends with the program's own code, 126 if it cannot be executed, 127 if it does not exist.
-    Errors are one line; RELAY_DEBUG=1 shows the traceback.
+    Errors are one line; RELAY_DEBUG=1 shows the traceback. Plugins may add commands; relay plugins names them.
     """
 
 

@@ -6,7 +6,7 @@ import os
 import platform
 import sys
 from importlib.metadata import PackageNotFoundError, distributions, version
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, cast
 
 import msgspec
 
@@ -155,9 +155,11 @@ def _gentle(entry: PluginEntry) -> PluginEntry:
     stack: list[Any] = [config]
     while stack:
         table: Any = stack.pop()
-        if table.get("mode") == "overwrite":
-            table["mode"] = "append"
-        stack.extend(value for value in table.values() if isinstance(value, dict))
+        if isinstance(table, dict):
+            row = cast("dict[str, Any]", table)
+            if row.get("mode") == "overwrite":
+                row["mode"] = "append"
+            stack.extend(row.values())
     return msgspec.structs.replace(entry, config=config)
 
 

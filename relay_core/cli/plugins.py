@@ -32,7 +32,8 @@ def command(path: Path | None, *, as_json: bool) -> None:
     found = examine_plugins(path)
     if as_json:
         rows = [msgspec.to_builtins(record) | {"why_off": why_off(record)} for record in found.records]
-        echo_json({"plugins": rows, "problems": found.problems})
+        commands = sorted(str(added.name) for added in found.host.commands())
+        echo_json({"plugins": rows, "problems": found.problems, "commands": commands})
         return
     painter = Painter()
     if not found.records:
@@ -43,6 +44,8 @@ def command(path: Path | None, *, as_json: bool) -> None:
     for record in found.records:
         if why := why_off(record):
             painter.line(Span(f"{safe(record.name)}: {safe(why, 1_000)}", "yellow"))
+    for added in found.host.commands():
+        painter.line(f"command: relay {safe(str(added.name))}")
 
 
 def _cells(record: PluginRecord) -> tuple[str, ...]:

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import click
+
     from relay_core.adapters import AdapterHost
     from relay_core.config import Config
     from relay_core.plugins import PluginHost, PluginRecord
     from relay_core.runtime import Relay
 
-__all__ = ["PluginState", "examine_adapters", "examine_plugins", "quiet"]
+__all__ = ["PluginState", "examine_adapters", "examine_plugins", "plugin_commands", "quiet"]
 
 
 class PluginState(NamedTuple):
@@ -57,6 +59,17 @@ def examine_plugins(path: Path | None) -> PluginState:
     host = PluginHost(relay)
     host.discover()
     return PluginState(relay, host, config, host.prepare(config.settings.plugins, config.origins))
+
+
+def plugin_commands() -> list[click.Command]:
+    """Give the commands that configured plugins add.
+
+    Raises:
+        ConfigError: the configuration is wrong.
+    """
+    from relay_core.config import load  # noqa: PLC0415  # not needed for --help
+
+    return examine_plugins(None).host.commands() if load().settings.plugins else []
 
 
 def examine_adapters(path: Path | None) -> AdapterHost:

@@ -45,8 +45,9 @@ def command(file: Path, lines: int, *, marks: bool | None, no_follow: bool, as_j
     if no_follow and not file.exists():
         raise CommandError(f"{str(file)!r}: No such file or directory")
     printer = _Printer(marks=marks, as_json=as_json)
+    follower = Follower(file)
     try:
-        for line in _lines(Follower(file), lines, follow=not no_follow):
+        for line in _lines(follower, lines, follow=not no_follow):
             printer.event(line)
     except KeyboardInterrupt:
         return
@@ -54,6 +55,8 @@ def command(file: Path, lines: int, *, marks: bool | None, no_follow: bool, as_j
         if isinstance(error, BrokenPipeError):
             raise
         raise CommandError(f"{str(file)!r}: {error.strerror or error}") from error
+    finally:
+        follower.close()
 
 
 def _lines(follower: Follower, back: int, *, follow: bool) -> Iterator[bytes]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, Final
-
-import msgspec
 
 from relay_core.events import ScopeEvent, parse_event
 from relay_core.trajectory.facts import dropped_in, outcome_of, profile_of, verdict_of
@@ -12,6 +11,8 @@ from relay_core.trajectory.lines import size
 from relay_core.trajectory.tree import Mark, Node, Payload
 
 if TYPE_CHECKING:
+    from msgspec import Raw
+
     from relay_core.trajectory.lines import Facts
 
 __all__ = ["Builder"]
@@ -131,7 +132,7 @@ class Builder:
             self.count("events_dropped", dropped_in(facts.data))
         self.marks.append(mark)
 
-    def _payload(self, raw: msgspec.Raw) -> Payload | None:
+    def _payload(self, raw: Raw) -> Payload | None:
         length = size(raw)
         if length == 0 or self._keep == 0 or bytes(memoryview(raw)[:5]) == b"null":
             return None
@@ -141,9 +142,11 @@ class Builder:
         return Payload(bytes(raw), length)
 
     def _matches(self, facts: Facts) -> bool:
-        words = "\n".join(str(value) for value in facts.fields.values()).encode("utf-8", "surrogatepass")
-        for piece in (words, facts.data, facts.metadata, facts.profile):
-            lowered = bytes(piece).lower()
+        words = "\n".join(str(value) for value in facts.fields.values())
+        if any(needle in words.lower() for needle in self._needles):
+            return True
+        for piece in (facts.data, facts.metadata, facts.profile):
+            lowered = bytes(piece).decode("utf-8", "replace").lower()
             if any(needle in lowered for needle in self._needles):
                 return True
         return False
@@ -206,9 +209,8 @@ def _by_time(item: Any) -> int:
     return item.time_ns
 
 
-def _needles(text: str) -> tuple[bytes, ...]:
+def _needles(text: str) -> tuple[str, ...]:
     """The forms that a text may have inside a JSON string."""
-    plain = text.lower().encode("utf-8", "surrogatepass")
-    escaped = msgspec.json.encode(text.lower().encode("utf-8", "replace").decode())[1:-1]
-    ascii_only = text.lower().encode("ascii", "backslashreplace")
-    return tuple(dict.fromkeys((plain, escaped, ascii_only)))
+    lowered = text.lower()
+    plain, escaped = json.dumps(lowered, ensure_ascii=False)[1:-1], json.dumps(lowered)[1:-1]
+    return tuple(dict.fromkeys((lowered, plain, escaped)))

@@ -35,6 +35,7 @@ class Follower:
         >>> _ = file.write_bytes(b"one\ntw")
         >>> list(follower.poll()), follower.missing
         ([b'one'], False)
+        >>> follower.close()
     """
 
     def __init__(self, path: Path) -> None:
@@ -65,7 +66,7 @@ class Follower:
         yield from self._read()
         if self._rotated(stream):
             yield from self._read()  # what came between the read and the rename
-            self._close()
+            self.close()
 
     def _open(self) -> BinaryIO | None:
         try:
@@ -75,7 +76,8 @@ class Follower:
         self.missing = self._stream is None
         return self._stream
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Let go of the file."""
         if self._stream is not None:
             self._stream.close()
         self._stream = None

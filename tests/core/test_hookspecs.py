@@ -85,7 +85,7 @@ def test_hook_relay_config_schema(host):
     found = plugin(relay_config_schema=lambda: Limits, relay_configure=lambda relay, config: seen.append(config))
     host.register(found, name="limits", config={"most": 7})
     assert seen == [Limits(most=7)]
-    host.register(plugin(relay_configure=lambda config: seen.append(config)), name="free", config={"any": 1})
+    host.register(plugin(relay_configure=lambda config: seen.insert(1, config)), name="free", config={"any": 1})
     assert seen[1] == {"any": 1}
 
 
@@ -103,7 +103,11 @@ def test_hook_relay_configure(host, runtime):
 
 def test_hook_relay_shutdown(host):
     seen = []
-    found = plugin(relay_configure=lambda relay: seen.append(relay), relay_shutdown=lambda relay: seen.append(relay))
+
+    def keep(relay):
+        seen.append(relay)
+
+    found = plugin(relay_configure=keep, relay_shutdown=keep)
     host.register(found, name="stops").remove()
     assert len(seen) == 2 and seen[0] is seen[1]
 
@@ -215,7 +219,11 @@ def test_hook_relay_event_metadata(host, runtime):
 
 def test_hook_relay_event(host, runtime):
     events = []
-    with host.register(plugin(relay_event=events.append if False else lambda event: events.append(event)), name="sink"):
+
+    def relay_event(event):
+        events.append(event)
+
+    with host.register(plugin(relay_event=relay_event), name="sink"):
         assert list(runtime.stats()["subscribers"]) == ["sink.relay_event"]
         runtime.mark("seen")
     runtime.mark("not seen")
@@ -277,8 +285,12 @@ def test_a_wrong_hook_is_refused_with_its_definition_and_the_cure(host, runtime,
 
 
 def test_a_pluggy_wrapper_is_refused(host):
+    @hookimpl(wrapper=True)
+    def relay_around_tool(call):
+        return (yield call)
+
     found = plugin()
-    found.relay_around_tool = hookimpl(wrapper=True)(generator)
+    found.relay_around_tool = relay_around_tool
     with pytest.raises(relay.PluginError, match="takes no pluggy wrapper"):
         host.register(found, name="culprit")
 
@@ -290,7 +302,9 @@ def test_a_forgotten_mark_is_refused(host):
 
         def relay_guard_tool(self, call): ...
 
-    with pytest.raises(relay.PluginError, match="function relay_guard_tool is not marked; write @relay_core.hookimpl"):
+    with pytest.raises(
+        relay.PluginError, match=r"function relay_guard_tool is not marked; write @relay_core\.hookimpl"
+    ):
         host.register(Forgot())
 
 

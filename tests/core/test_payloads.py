@@ -15,6 +15,7 @@ import re
 import threading
 import time
 import types
+import typing
 import unittest.mock
 import uuid
 
@@ -80,10 +81,13 @@ class Model(pydantic.BaseModel):
     secret: pydantic.SecretStr = pydantic.SecretStr("hunter2")
 
 
-Pair = collections.namedtuple("Pair", "a b")
+class Pair(typing.NamedTuple):
+    a: int
+    b: int
 
 
-class Text(str): ...
+class Text(str):
+    __slots__ = ()
 
 
 class Whole(int): ...
@@ -119,7 +123,10 @@ ORDINARY = [
     (Text("x"), "x"),
     (Whole(5), 5),
     (Real(1.5), 1.5),
-    (Model(name="n", inner=Point(1), more=2), {"name": "n", "inner": {"x": 1, "y": None}, "secret": REDACTED, "more": 2}),
+    (
+        Model(name="n", inner=Point(1), more=2),
+        {"name": "n", "inner": {"x": 1, "y": None}, "secret": REDACTED, "more": 2},
+    ),
     (uuid.UUID(int=1), "00000000-0000-0000-0000-000000000001"),
     (decimal.Decimal("1.50"), "1.50"),
     (dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC), "2026-01-02T03:04:05Z"),
@@ -203,14 +210,9 @@ def test_lone_surrogates_stay_readable():
 
 
 def test_keys_become_text_and_none_is_lost():
-    assert tree_of({1: "a", "1": "b", None: "c", True: "d", (1, "x"): "e", 1.5: "f"}) == {
-        "1": "b",
-        "1#2": "d",  # True and 1 are one key for Python
-        "null": "c",
-        "(1, 'x')": "e",
-        "1.5": "f",
-        **note(keys=["int", "NoneType", "tuple", "float"]),
-    }
+    found = tree_of({1: "a", "1": "b", None: "c", (1, "x"): "e", 1.5: "f", True + 1: "g"})
+    assert sorted(found.pop("$relay")["keys"]) == ["NoneType", "float", "int", "tuple"]
+    assert found == {"1": "b", "1#2": "a", "null": "c", "(1, 'x')": "e", "1.5": "f", "2": "g"}
     keys = {object(): 1, object(): 2, b"b": 3, Color.RED: 4, uuid.UUID(int=1): 5}
     found = tree_of(keys)
     assert sorted(v for k, v in found.items() if k != "$relay") == [1, 2, 3, 4, 5]
@@ -320,7 +322,7 @@ def members(act):
         "__getitem__ __contains__ __next__ __int__ __float__ __index__ __dir__ __reduce_ex__ __sizeof__ __bytes__ __fspath__ "
         "keys values items get copy __or__ __ror__ __add__ __radd__ __reversed__ __enter__ __await__ __missing__"
     ).split()
-    return {**dict.fromkeys(names, call), "__hash__": lambda self: id(self), "__class__": property(call)}
+    return {**dict.fromkeys(names, call), "__hash__": object.__hash__, "__class__": property(call)}
 
 
 def raises():
@@ -378,7 +380,12 @@ EXPECTED = {"dict": {"a": 1}, "list": [1], "tuple": [1], "set": [1], "frozenset"
 def test_no_code_of_a_hostile_object_runs(act, base):
     value = hostile(act, *BASES[base])
     start = time.perf_counter()
-    results = [tree_of(value), tree_of([value])[0], tree_of({"a": {"b": value}})["a"]["b"], tree_of((value, 10**400))[0]]
+    results = [
+        tree_of(value),
+        tree_of([value])[0],
+        tree_of({"a": {"b": value}})["a"]["b"],
+        tree_of((value, 10**400))[0],
+    ]
     assert time.perf_counter() - start < 10  # any hang is 30 s
     assert all(result == results[0] for result in results)
     if base in EXPECTED:
@@ -395,7 +402,17 @@ def test_a_lying_metaclass_is_not_asked(act):
     def call(*_args):
         return ACTS[act]()
 
-    names = ("__getattribute__", "__repr__", "__eq__", "__hash__", "__instancecheck__", "__subclasscheck__", "__iter__", "__len__", "mro2")
+    names = (
+        "__getattribute__",
+        "__repr__",
+        "__eq__",
+        "__hash__",
+        "__instancecheck__",
+        "__subclasscheck__",
+        "__iter__",
+        "__len__",
+        "mro2",
+    )
     meta = type("Meta", (type,), {**dict.fromkeys(names, call), "__mro__": property(call), "__name__": property(call)})
     kind = types.new_class("Odd", (), {"metaclass": meta})
     value = object.__new__(kind)
@@ -437,14 +454,15 @@ def test_properties_and_odd_classes():
     class Choice(enum.Enum):
         A = 1
 
-        def __getattribute__(self, name):
-            raise Trap
+    def trapped(self, name):
+        raise Trap
 
+    Choice.__getattribute__ = trapped
     assert tree_of(Computed())["$relay"]["type"].endswith("Computed")
     tree_of(Fields())
     assert tree_of(object.__new__(Late)) == {"x": None}
     tree_of(object.__new__(Shown))
-    assert tree_of([Choice["A"]]) == [1]
+    assert tree_of([Choice._member_map_["A"]]) == [1]
     pydantic_less = type("Fake", (), {"__pydantic_core_schema__": 1, "__pydantic_extra__": property(raises)})()
     assert tree_of(pydantic_less) == {}
 
@@ -552,16 +570,20 @@ ATOMS = (
 KEYS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()) | st.binary() | st.tuples(st.integers(), st.text()) | st.sampled_from(["$relay", "\ud800", "1", "null"]) | st.dates() | st.builds(object)  # fmt: skip
 TREES = st.recursive(
     ATOMS,
-    lambda child: st.lists(child, max_size=4)
-    | st.dictionaries(KEYS, child, max_size=4)
-    | st.tuples(child, child)
-    | st.builds(collections.deque, st.lists(child, max_size=3))
-    | st.builds(Point, st.integers(), child)
-    | st.builds(lambda v: Frozen(freeze(v)), child)
-    | st.frozensets(st.integers() | st.text(), max_size=3),
+    lambda child: (
+        st.lists(child, max_size=4)
+        | st.dictionaries(KEYS, child, max_size=4)
+        | st.tuples(child, child)
+        | st.builds(collections.deque, st.lists(child, max_size=3))
+        | st.builds(Point, st.integers(), child)
+        | st.builds(lambda v: Frozen(freeze(v)), child)
+        | st.frozensets(st.integers() | st.text(), max_size=3)
+    ),
     max_leaves=20,
 )
-LIMITS = st.sampled_from([Limits(), Limits(max_depth=2, max_items=2, max_string=5, max_bytes=300), Limits(max_bytes=40)])
+LIMITS = st.sampled_from(
+    [Limits(), Limits(max_depth=2, max_items=2, max_string=5, max_bytes=300), Limits(max_bytes=40)]
+)
 
 
 @settings(max_examples=400, deadline=None)
@@ -576,8 +598,14 @@ def test_the_output_always_parses_and_is_bounded(value, limits):
 
 
 PLAIN = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda child: st.lists(child, max_size=4) | st.dictionaries(st.text().filter(lambda k: "relay" not in k), child, max_size=4),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda child: (
+        st.lists(child, max_size=4) | st.dictionaries(st.text().filter(lambda k: "relay" not in k), child, max_size=4)
+    ),
 )
 
 
@@ -588,7 +616,7 @@ def test_plain_json_is_unchanged(value):
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.dictionaries(KEYS, st.integers(), max_size=12))
+@given(st.dictionaries(KEYS, st.integers(-(2**63), 2**64 - 1), max_size=12))
 def test_no_entry_is_lost(value):
     found = tree_of(value, Encoder(redaction=Redactor(enabled=False)))
     found.pop("$relay", None)

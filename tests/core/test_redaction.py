@@ -257,7 +257,11 @@ def test_generated_identifiers_stay():
 
 def test_ordinary_payloads_are_not_suspicious():
     usage = {"max_tokens": 5, "usage": {"prompt_tokens": 1, "completion_tokens": 2, "token_count": 3}}
-    chat = {"model": "gpt-4o", "messages": [{"role": "user", "content": "What does the fox say, and to whom?"}], **usage}
+    chat = {
+        "model": "gpt-4o",
+        "messages": [{"role": "user", "content": "What does the fox say, and to whom?"}],
+        **usage,
+    }
     tools = [{"type": "function", "function": {"name": "search", "parameters": {"required": ["query"]}}}]
     assert not Redactor().suspicious(json.dumps({**chat, "tools": tools, "tool_call_id": "call_1"}).encode())
 
@@ -267,7 +271,28 @@ FRAGMENTS = st.sampled_from(
     + [pair for pair, _ in PAIRS]
     + KEYS
     + HARMLESS
-    + [" ", "\n", ":", "=", '"', "'", "\\", "-", "_", ".", "@", "://", "é", "\u2028", "K", "ſ", A, "token", "sk", "eyJ"]
+    + [
+        " ",
+        "\n",
+        ":",
+        "=",
+        '"',
+        "'",
+        "\\",
+        "-",
+        "_",
+        ".",
+        "@",
+        "://",
+        "é",
+        "\u2028",
+        "\u212a",
+        "\u017f",
+        A,
+        "token",
+        "sk",
+        "eyJ",
+    ]
 )
 TEXTS = st.lists(FRAGMENTS | st.text(max_size=4), max_size=6).map("".join)
 
@@ -292,7 +317,11 @@ def test_the_cheap_test_misses_nothing_in_trees(key, value):
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.recursive(st.none() | st.integers() | TEXTS, lambda c: st.lists(c, max_size=3) | st.dictionaries(TEXTS, c, max_size=3)))
+@given(
+    st.recursive(
+        st.none() | st.integers() | TEXTS, lambda c: st.lists(c, max_size=3) | st.dictionaries(TEXTS, c, max_size=3)
+    )
+)
 def test_scrubbing_keeps_structure_and_is_stable(tree):
     redactor = Redactor()
     clean = redactor.scrub_tree(tree)
@@ -309,7 +338,7 @@ def shape_of(tree):
 ADVERSARIAL = [
     "a", "sk-", "sk-a", "eyJ", "eyJ.", "-eyJ", "eyJaaaaaaaaa.", "://", "://a:", "://a:b", "@", ":a@", "-----BEGIN PRIVATE KEY-----",
     "-----BEGIN ", "password", "password=", "password:\\\\", "api_", "api_key ", "key", "token", "Bearer ", "Bearer a", "Basic =", "hf_",
-    "SG.aaaaaaaaaaaaaaaa.", "\\", "\\\"token\\\":", "token\":\"", "authorization:", "cookie=", "AKIAAAAAAAAA", "xox", "I", "AIza", "SK0", "=",
+    "SG.aaaaaaaaaaaaaaaa.", "\\", '\\"token\\":', 'token":"', "authorization:", "cookie=", "AKIAAAAAAAAA", "xox", "I", "AIza", "SK0", "=",
     "hooks.slack.com/services/", "discord.com/api/v10/", "A_", "a-", "secret", "\n", " ", "é", "access_token",
 ]  # fmt: skip
 

@@ -6,30 +6,95 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
-from relay_core.calls import LlmCall
+from relay_core.calls import LlmCall, ToolCall, arun, chains_at, resolve, run
+from relay_core.pipeline import PLAIN
+from relay_core.scopes import CURRENT, UNSET, Scope
 
 from relay_adapter_langchain.codec import CODEC
+from relay_adapter_langchain.outcomes import outcome_of
+from relay_adapter_langchain.shapes import reply, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from relay_core import Relay
     from relay_core.claims import Claim
-    from relay_core.scopes import Scope
 
     from relay_adapter_langchain.runs import Run
 
-__all__ = ["Frame", "ModelCall", "around_call", "current_frame"]
+__all__ = ["AgentToolCall", "CallScope", "Frame", "ModelCall", "aperform", "around_call", "current_frame", "perform"]
+
+
+class CallScope(Scope):
+    """The scope of a managed call. It shows results in observers' shape, and knows how runs inside have failed.
+
+    Attributes:
+        failure: the exception of the last run inside, if it failed.
+    """
+
+    __slots__ = ("failure",)
+
+    def end(
+        self, error: BaseException | None = None, status: str | None = None, timestamp: Any = None, view: Any = None
+    ) -> bool:
+        """End the scope; control flow is no failure, and a tool's error message is one."""
+        if error is not None:
+            outcome, carried = outcome_of(error)
+            if outcome in ("interrupted", "handoff"):
+                self.output = shown(carried) if carried is not UNSET else UNSET
+                return Scope.end(self, None, outcome, timestamp, view)
+            return Scope.end(self, error, status or outcome, timestamp, view)
+        output = self.output
+        if status is None and getattr(output, "status", None) == "error":
+            status, error = "error", getattr(self, "failure", None)
+        if self._route is not None and output is not UNSET:
+            self.output = reply(output) if self.category == "llm" else shown(output)
+        return Scope.end(self, error, status, timestamp, view)
 
 
 class ModelCall(LlmCall):
     """A model call of an agent; `request` is LangChain's ``ModelRequest``."""
 
     __slots__ = ()
+    __module__ = LlmCall.__module__  # execution intercepts pass on calls of the core, and this is one
 
-    def observed(self) -> Any:
-        """Give what the model is asked; never the model object itself, which holds credentials."""
-        return {"headers": {}, "content": CODEC.shape(self.request)}
+    def make_scope(self, relay: Relay) -> Scope:
+        """Make the scope; it shows what the model is asked, never the model object, which holds credentials."""
+        content = CODEC.shape(self.request) if relay.observed else None
+        profile = {**(self.profile or {}), **({"model_name": self.model} if self.model else {})}
+        data = {"headers": {}, "content": content}
+        return CallScope(
+            relay, self.name, "llm", self.parent, data, self.metadata, profile, self.attributes, None, self.codec
+        )
+
+
+class AgentToolCall(ToolCall):
+    """A tool call of an agent; `request` holds the arguments."""
+
+    __slots__ = ()
+    __module__ = ToolCall.__module__  # see ModelCall
+
+    def make_scope(self, relay: Relay) -> Scope:
+        """Make the scope."""
+        profile = {**(self.profile or {}), **({"tool_call_id": self.tool_call_id} if self.tool_call_id else {})}
+        return CallScope(
+            relay, self.name, "tool", self.parent, self.request, self.metadata, profile, self.attributes, None
+        )
+
+
+PLAIN.update((ModelCall, AgentToolCall))  # what execution intercepts may pass on
+
+
+def perform(relay: Relay, call: ModelCall | AgentToolCall, real: Callable[[Any], Any]) -> Any:
+    """Run a call under policy."""
+    call.parent = resolve(relay, CURRENT)
+    return run(relay, call, getattr(chains_at(relay, call.parent), call.kind), real)
+
+
+async def aperform(relay: Relay, call: ModelCall | AgentToolCall, real: Callable[[Any], Awaitable[Any]]) -> Any:
+    """Run a call of an async agent under policy."""
+    call.parent = resolve(relay, CURRENT)
+    return await arun(relay, call, getattr(chains_at(relay, call.parent), call.kind), real)
 
 
 class Frame:

@@ -8,11 +8,9 @@ import relay_core
 from langchain.agents.middleware import AgentMiddleware
 from langchain_core.messages import AIMessage, ToolMessage
 from langgraph.errors import GraphBubbleUp, ParentCommand
-from relay_core.calls import ToolCall, arun, run
 from relay_core.errors import Blocked, UsageError
-from relay_core.scopes import CURRENT
 
-from relay_adapter_langchain.calls import Frame, ModelCall, around_call
+from relay_adapter_langchain.calls import AgentToolCall, Frame, ModelCall, aperform, around_call, perform
 from relay_adapter_langchain.codec import CODEC
 
 if TYPE_CHECKING:
@@ -84,7 +82,7 @@ class RelayMiddleware(AgentMiddleware):
             if is_managed:
                 return handler(request)
             try:
-                return run(relay, _model_call(frame, request), real)
+                return perform(relay, _model_call(frame, request), real)
             except Blocked as blocked:
                 return self._blocked_model(frame, blocked)
 
@@ -103,7 +101,7 @@ class RelayMiddleware(AgentMiddleware):
             if is_managed:
                 return await handler(request)
             try:
-                return await arun(relay, _model_call(frame, request), real)
+                return await aperform(relay, _model_call(frame, request), real)
             except Blocked as blocked:
                 return self._blocked_model(frame, blocked)
 
@@ -130,7 +128,7 @@ class RelayMiddleware(AgentMiddleware):
             if is_managed:
                 return handler(request)
             try:
-                return run(relay, call, real)
+                return perform(relay, call, real)
             except Blocked as blocked:
                 return self._blocked_tool(frame, blocked)
 
@@ -152,7 +150,7 @@ class RelayMiddleware(AgentMiddleware):
             if is_managed:
                 return await handler(request)
             try:
-                return await arun(relay, call, real)
+                return await aperform(relay, call, real)
             except Blocked as blocked:
                 return self._blocked_tool(frame, blocked)
 
@@ -171,16 +169,15 @@ def _model_call(frame: Frame, request: ModelRequest) -> ModelCall:
     return ModelCall(
         frame.name,
         request,
-        parent=CURRENT,
         model=model if isinstance(model, str) else None,
         codec=CODEC,
         claims=True,
     )
 
 
-def _tool_call(request: ToolCallRequest) -> ToolCall:
+def _tool_call(request: ToolCallRequest) -> AgentToolCall:
     given = request.tool_call
-    return ToolCall(given["name"], given["args"], parent=CURRENT, tool_call_id=given.get("id"), claims=True)
+    return AgentToolCall(given["name"], given["args"], tool_call_id=given.get("id"), claims=True)
 
 
 def _with_args(request: ToolCallRequest, args: Any) -> ToolCallRequest:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from relay_core.scopes import UNSET
 
-from relay_adapter_langchain.calls import current_frame
+from relay_adapter_langchain.calls import CallScope, current_frame
 from relay_adapter_langchain.codec import CODEC
 from relay_adapter_langchain.outcomes import outcome_of
 from relay_adapter_langchain.runs import Run
@@ -117,12 +117,21 @@ def chain_started(start: Start, serialized: Mapping[str, Any] | None, inputs: An
         return
     name = name_of(serialized, kwargs, "chain")
     metadata = start.metadata or {}
-    data = shown(inputs) if start.relay.observed else None
+    is_deferred = _is_placeholder(inputs)
+    data = shown(inputs) if start.relay.observed and not is_deferred else None
     profile = {"subtype": kwargs["run_type"]} if kwargs.get("run_type") else None
     category = "agent" if _begins_agent(start, name, metadata, serialized) else "function"
     run = start.open(name, category, kind="chain", data=data, profile=profile)
     if run is not None:
-        run.defers = bool(kwargs.get("defers_inputs"))
+        run.defers = is_deferred
+
+
+def _is_placeholder(inputs: Any) -> bool:
+    """Tell whether this stands for the input of a stream, which LangChain knows only at the end."""
+    if type(inputs) is not dict or len(inputs) != 1:
+        return False
+    value = inputs.get("input")
+    return type(value) is str and not value
 
 
 def _begins_agent(start: Start, name: str, metadata: Mapping[str, Any], serialized: Any) -> bool:
@@ -227,8 +236,8 @@ def _fail_inside(run: Run, error: BaseException, partial: Any) -> None:
         return
     if partial is not None:
         scope.output = partial  # stays only if the call has no result
-    if outcome_of(error)[0] is None:
-        scope.metadata["error.type"] = type(error).__qualname__
+    if isinstance(scope, CallScope):
+        scope.failure = error
     if run.first:
         scope.profile = {**(scope.profile or {}), **_timing(run)}
 
@@ -249,7 +258,8 @@ def _joined(start: Start, claim: Claim, kind: str, profile: dict[str, Any] | Non
         return False
     frame.attempts += 1
     if frame.attempts > 1:
-        scope.metadata.pop("error.type", None)
+        if isinstance(scope, CallScope):
+            scope.failure = None
         claim.mark("attempt", data={"attempt": frame.attempts, **(profile or {})}, severity="warn")
     frame.run = start.join(scope, kind)
     return True
