@@ -50,20 +50,27 @@ default = Relay()
 acall_llm = default.acall_llm
 acall_tool = default.acall_tool
 astream_llm = default.astream_llm
+autoload = default.autoload
 bind = default.bind
 call_llm = default.call_llm
 call_tool = default.call_tool
 claim = default.claim
+configure = default.configure
 current = default.current
 current_claim = default.current_claim
 execution_intercept = default.execution_intercept
+extract = default.extract
+extract_env = default.extract_env
 flush = default.flush
 guardrail = default.guardrail
+inject = default.inject
+inject_env = default.inject_env
 mark = default.mark
 metadata_injector = default.metadata_injector
 metric = default.metric
 open_scope = default.open_scope
 register = default.register
+register_plugin = default.register_plugin
 request_intercept = default.request_intercept
 sanitizer = default.sanitizer
 scope = default.scope
@@ -80,3 +87,9 @@ def __getattr__(name: str) -> Any:
 
         return getattr(importlib.import_module(f"relay_core.{_LAZY[name]}"), name)
     raise AttributeError(f"module 'relay_core' has no attribute {name!r}")
+
+
+import os as _os  # noqa: E402  # last, and private
+
+if _os.environ.get("RELAY_AUTOLOAD", "").strip().lower() in ("1", "true", "yes", "on"):
+    autoload()

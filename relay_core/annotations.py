@@ -11,6 +11,8 @@ from relay_core.llm import (
     AudioPart,
     FilePart,
     ImagePart,
+    LlmRequest,
+    LlmResponse,
     Node,
     ReasoningPart,
     RefusalPart,
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
         Choice,
         Cost,
         Finish,
-        LlmRequest,
-        LlmResponse,
         Message,
         Part,
         ResponseFormat,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
         Usage,
     )
 
-__all__ = ["annotated_request", "annotated_response"]
+__all__ = ["annotate", "annotated_request", "annotated_response"]
 
 _FINISH = {"stop": "complete", "length": "length", "tool_call": "tool_use", "content_filter": "content_filter"}
 _LENS_MARKS = {"immutable", "cache_breakpoint"}  # for who edits, not for who reads
@@ -259,3 +259,30 @@ def _usage(usage: Usage | None, cost: Cost | None) -> dict[str, Any]:
     if cost is not None:
         fields["cost"] = {"total": float(cost.decimal), "currency": cost.currency, "source": cost.source}
     return _filled(fields)
+
+
+def annotate(view: Any, phase: str, data: Any, *, replaced: bool) -> dict[str, Any]:
+    """Make the annotated views of one LLM event.
+
+    Args:
+        view: a codec, which reads `data`; or a neutral request or response, which an adapter has read itself.
+        phase: "start" or "end".
+        data: the event's payload as observers see it.
+        replaced: a sanitizer replaced the payload, so content that was read before it is not shown.
+
+    Returns:
+        ``annotated_request`` or ``annotated_response`` as one key, or nothing where there is no view.
+    """
+    try:
+        if isinstance(view, LlmRequest):
+            return {"annotated_request": annotated_request(view)} if phase == "start" and not replaced else {}
+        if isinstance(view, LlmResponse):
+            shown = view.replace(choices=()) if replaced else view  # usage and ids are no content
+            return {"annotated_response": annotated_response(shown)} if phase == "end" else {}
+        if data is None:
+            return {}
+        if phase == "start":
+            return {"annotated_request": annotated_request(view.decode_request(data["content"]))}
+        return {"annotated_response": annotated_response(view.decode_response(data))}
+    except Exception as error:  # noqa: BLE001  # an unreadable payload is shown as it is
+        return {"relay.view_failed": type(error).__qualname__}

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, Self
 from relay_core.claims import hold
 from relay_core.errors import CodecError, UsageError
 from relay_core.pipeline import (
+    CALLS,
     PLAIN,
     before,
     execute,
+    finished,
     refuse_await_only,
     refuse_coroutine,
     step_through,
@@ -77,27 +79,18 @@ class Call:
     codec: Codec | None = None
     replaceable = frozenset({"name", "request", "metadata", "attributes", "profile"})
 
-    def __init__(
-        self,
-        name: str,
-        request: Any,
-        parent: Node | None,
-        metadata: Mapping[str, Any] | None,
-        attributes: Iterable[str],
-        profile: Mapping[str, Any] | None,
-        claims: bool,
-    ) -> None:
-        self.name = name
-        self.request = request
-        self.parent = parent
-        self.metadata = metadata
-        self.attributes = attributes
-        self.profile = profile
-        self.claims = claims
-        self.scope: Scope | None = None
-        self.ran = False
-        self.claimed: Claim | None = None
-        self._marks: list[tuple[str, dict[str, Any]]] | None = None
+    # The two subclasses set all of these themselves: a chained __init__ costs as much as ten attributes.
+    name: str
+    request: Any
+    parent: Node | None
+    metadata: Mapping[str, Any] | None
+    attributes: Iterable[str]
+    profile: Mapping[str, Any] | None
+    claims: bool
+    scope: Scope | None
+    ran: bool
+    claimed: Claim | None
+    _marks: list[tuple[str, dict[str, Any]]] | None
 
     def replace(self, **changes: Any) -> Self:
         """Make a copy with other fields, usually ``request=``.
@@ -178,7 +171,15 @@ class ToolCall(Call):
         tool_call_id: str | None = None,
         claims: bool = False,
     ) -> None:
-        super().__init__(name, request, parent, metadata, attributes, profile, claims)
+        self.name = name
+        self.request = request
+        self.parent = parent
+        self.metadata = metadata
+        self.attributes = attributes
+        self.profile = profile
+        self.claims = claims
+        self.scope = self.claimed = self._marks = None
+        self.ran = False
         self.tool_call_id = tool_call_id
 
     def _copy_into(self, made: Any) -> None:
@@ -223,7 +224,15 @@ class LlmCall(Call):
         codec: Codec | None = None,
         claims: bool = False,
     ) -> None:
-        super().__init__(name, request, parent, metadata, attributes, profile, claims)
+        self.name = name
+        self.request = request
+        self.parent = parent
+        self.metadata = metadata
+        self.attributes = attributes
+        self.profile = profile
+        self.claims = claims
+        self.scope = self.claimed = self._marks = None
+        self.ran = False
         self.model = model
         self.headers = headers
         self.codec = codec
@@ -284,7 +293,8 @@ class LlmCall(Call):
         )
 
 
-PLAIN.update((ToolCall, LlmCall))
+CALLS.update((ToolCall, LlmCall))
+PLAIN.update(CALLS)
 
 
 def _is_view(request: Any) -> bool:
@@ -339,21 +349,6 @@ def chains_at(relay: Relay, parent: Node | None) -> Chains:
     return relay.chains_for(parent) if relay._scoped else relay._chains
 
 
-def run(relay: Relay, call: Call, chain: CallChain | None, fn: Callable[[Any], Any]) -> Any:
-    """Run one call that meets middleware or holds a claim, for a sync caller."""
-    if call.claims and relay.inner_claim(call.kind) is not None:
-        return fn(call.request)
-    refuse_await_only(chain, call)
-    return step_through(managed(relay, call, chain, fn, wait=False))
-
-
-async def arun(relay: Relay, call: Call, chain: CallChain | None, fn: Callable[[Any], Any]) -> Any:
-    """Run one call that meets middleware or holds a claim, for an async caller."""
-    if call.claims and relay.inner_claim(call.kind) is not None:
-        return await maybe_await(fn(call.request))
-    return await managed(relay, call, chain, fn, wait=True)
-
-
 def run_plain(relay: Relay, scope: Scope, request: Any, fn: Callable[[Any], Any]) -> Any:
     """Run a call that meets no middleware, for a sync caller: `managed` without its stages."""
     scope.open()
@@ -393,19 +388,27 @@ async def arun_plain(relay: Relay, scope: Scope, request: Any, fn: Callable[[Any
     return result
 
 
-async def maybe_await(value: Any) -> Any:
-    """Await what is awaitable."""
-    return await value if hasattr(type(value), "__await__") else value
+def run(relay: Relay, call: Call, chain: CallChain | None, fn: Callable[[Any], Any]) -> Any:
+    """Run one call that meets middleware or asks for a claim, for a sync caller."""
+    refuse_await_only(chain, call)
+    return step_through(managed(relay, call, chain, fn, False))
 
 
-async def managed(relay: Relay, call: Call, chain: CallChain | None, fn: Callable[[Any], Any], *, wait: bool) -> Any:
+async def managed(relay: Relay, call: Call, chain: CallChain | None, fn: Callable[[Any], Any], wait: bool) -> Any:
     """Run one call under middleware: guardrails, request intercepts, scope, execution intercepts, the real call."""
+    if call.claims and relay.inner_claim(call.kind) is not None:
+        return await finished(fn(call.request), wait)
     if chain is not None and (chain.guardrails or chain.requests):
-        call = await before(relay, chain, call, wait=wait)
+        call = await before(relay, chain, call, wait)
     outer = begin(relay, call)
     try:
-        executions = chain.executions if chain is not None else ()
-        result = await execute(executions, call, real_call(call, fn), wait=wait)
+        if chain is None or not chain.executions:
+            call.ran = True
+            result = fn(call.request)
+            if type(result) not in PLAIN:
+                result = await finished(result, wait)
+        else:
+            result = await execute(chain.executions, call, real_call(call, fn), wait)
     except BaseException as error:
         fail(relay, call, outer, error)
         raise

@@ -19,6 +19,7 @@ __all__ = ["Barrier", "Lane", "Sink", "prepare"]
 _log = logging.getLogger("relay")
 _LOG_EVERY: Final = 60.0  # seconds between two log lines about one subscriber
 _LANE_EVENTS: Final = 8_192
+_SLOW: Final = 0.02  # seconds of delivery after which a subscriber gets its own thread
 _LANE_LOOK: Final = 5.0  # seconds after which an idle lane looks whether its subscriber is still registered
 _POLICIES: Final = frozenset({"block", "drop_newest", "drop_oldest"})
 
@@ -51,28 +52,50 @@ class Sink:
     def reset(self) -> None:
         """Forget what is under way: in a forked child it belongs to the parent."""
         self._lock = threading.Lock()
-        self.buffer: list[Event] = []
-        self.in_hand = 0
+        self.todo: Sequence[Event] = ()
+        self.done = 0
         self.lane: Lane | None = None
         self.stalled = False
 
     def deliver(self, events: Sequence[Event], run_async: Any) -> None:
-        """Run the callback; whatever it raises is counted and logged once a minute, never passed on."""
+        """Run the callback; whatever it raises is counted and logged once a minute, never passed on.
+
+        A subscriber that turns out slow gets a lane for the rest of the events.
+        """
+        self.done, self.todo = 0, events
+        if self.batches:
+            self._guarded(self.many, events, len(events), run_async)
+        else:
+            one, looked = self.one, self.lane is not None
+            began = time.monotonic()
+            for event in events:
+                try:
+                    result = one(event)
+                    if self.is_async:
+                        run_async(result)
+                except BaseException as error:  # noqa: BLE001  # also SystemExit and KeyboardInterrupt: not the program's
+                    self.drop("error")
+                    self._complain(error)
+                else:
+                    self.delivered += 1
+                self.done += 1
+                if not looked and self.done & 15 == 1 and time.monotonic() - began > _SLOW:
+                    self.lane = Lane(self, run_async, events[self.done :])
+                    break
+        self.todo, self.done = (), 0
+        self.stalled = False
+
+    def _guarded(self, call: Any, argument: Any, count: int, run_async: Any) -> None:
         try:
-            if self.batches:
-                self.many(events)  # pyright: ignore[reportOptionalCall]  # batches says so
-            else:
-                result = self.one(events[0])
-                if self.is_async:
-                    run_async(result)
-        except BaseException as error:  # noqa: BLE001  # also SystemExit and KeyboardInterrupt: not the program's
-            self.in_hand = 0
-            self.drop("error", len(events))
+            result = call(argument)
+            if self.is_async:
+                run_async(result)
+        except BaseException as error:  # noqa: BLE001  # see deliver
+            self.drop("error", count)
             self._complain(error)
         else:
-            self.in_hand = 0
-            self.delivered += len(events)
-        self.stalled = False
+            self.delivered += count
+        self.done = count
 
     def drop(self, reason: str, count: int = 1) -> None:
         """Account for events that this subscriber will not get."""
@@ -82,7 +105,7 @@ class Sink:
     def held(self) -> int:
         """Count the events it has taken over and not finished."""
         lane = self.lane
-        return len(self.buffer) + self.in_hand + (len(lane) if lane is not None else 0)
+        return len(self.todo) - self.done + (len(lane) if lane is not None else 0)
 
     def account(self, pending: int) -> dict[str, Any]:
         """Give accepted, delivered, pending and dropped by reason."""
@@ -125,13 +148,14 @@ class Lane:
     Args:
         sink: whose it is.
         run_async: runs a coroutine to its end.
+        events: what the subscriber has not had yet.
         threaded: start a thread; False if a thread that is stuck in the subscriber will call `run` when it is back.
     """
 
-    def __init__(self, sink: Sink, run_async: Any, *, threaded: bool = True) -> None:
+    def __init__(self, sink: Sink, run_async: Any, events: Iterable[Event] = (), *, threaded: bool = True) -> None:
         self._sink = sink
         self._run_async = run_async
-        self._queue: deque[Event | Barrier] = deque()
+        self._queue: deque[Event | Barrier] = deque(events)
         self._wake = threading.Event()
         self._stopped = False
         self.thread = threading.current_thread()
@@ -142,12 +166,8 @@ class Lane:
     def __len__(self) -> int:
         return sum(1 for item in tuple(self._queue) if not isinstance(item, Barrier))
 
-    def adopt(self, events: Iterable[Event]) -> None:
-        """Take over what the subscriber had buffered."""
-        self._queue.extend(events)
-
     def put(self, item: Event | Barrier) -> None:
-        """Queue an event, or drop the oldest one when the lane is full."""
+        """Queue an event, or give it up when the lane is full."""
         if isinstance(item, Barrier):
             self._queue.append(item)
         elif len(self._queue) >= _LANE_EVENTS:
@@ -171,7 +191,6 @@ class Lane:
             if isinstance(item, Barrier):
                 item.settle([self._sink], lane=self)
             else:
-                self._sink.in_hand = 1
                 self._sink.deliver((item,), self._run_async)
 
     def stop(self) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from relay_core.delivery import Barrier, Lane, Sink, prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Sequence
 
     from relay_core.events import Event
     from relay_core.settings import Settings
@@ -28,9 +28,9 @@ _log = logging.getLogger("relay")
 _TICK: Final = 0.005  # seconds between looks at a queue that has just been empty
 _IDLE_TICKS: Final = 20  # then the worker sleeps until somebody wakes it
 _BATCH: Final = 512
-_SLOW: Final = 0.02  # seconds in one callback after which a subscriber gets its own thread
 _STUCK: Final = 0.25  # seconds after which the worker is replaced
 _BUSY: Final = 64  # events in the queue above which weights are taken
+_SAMPLE: Final = 16  # one event in so many is weighed, for all of them
 
 
 class FlushReport(NamedTuple):
@@ -83,9 +83,8 @@ class Dispatcher:
         self._worker: threading.Thread | None = None
         self._bytes = 0
         self._bytes_done = 0
-        self._current: Event | None = None
-        self._buffered: list[Sink] = []
-        self._next = 0
+        self._plan: deque[tuple[Any, Any]] = deque()
+        self._taken: Sequence[Event] = ()
         self._since = 0.0
 
     def after_fork(self) -> None:
@@ -110,13 +109,15 @@ class Dispatcher:
         if self.closed:
             self._drop(event, "shutdown")
             return
-        event.weight = _weigh(event.raw)
-        self._replace_if_stuck()
-        if self._full(event):
+        queued = len(self._queue)
+        if not queued % _SAMPLE:
+            event.weight = _weigh(event.raw) * _SAMPLE
+            self._replace_if_stuck()
+            with self._lock:
+                self._bytes += event.weight
+        if queued >= self._max_events or self._bytes - self._bytes_done > self._max_bytes:
             self._put_full(event)
             return
-        with self._lock:
-            self._bytes += event.weight
         self._queue.append(event)
         if self._idle:
             self._rouse()
@@ -124,26 +125,28 @@ class Dispatcher:
     def _full(self, event: Event) -> bool:
         reserve = 2 if event.source is None or event.source.parent_uuid is None else 1  # roots are the last to go
         return (
-            len(self._queue) >= self._max_events * reserve
-            or self._bytes - self._bytes_done + event.weight > self._max_bytes * reserve
+            len(self._queue) >= self._max_events * reserve or self._bytes - self._bytes_done > self._max_bytes * reserve
         )
 
     def _put_full(self, event: Event) -> None:
         """The queue is full: each subscriber's own policy decides."""
         sinks = event.route.sinks
         waiting = [sink for sink in sinks if sink.policy == "block" and not sink.stalled]
-        fits = bool(waiting) and self._wait_for_space(event, waiting)
-        for sink in sinks:
-            if sink.policy == "drop_oldest":
-                self._drop_oldest(sink)
-            elif not fits:
-                sink.drop("queue_full" if sink.policy == "drop_newest" else "deadline")
-        kept = sinks if fits else tuple(sink for sink in sinks if sink.policy == "drop_oldest")
+        fits = not self._full(event) or (bool(waiting) and self._wait_for_space(event, waiting))
+        kept = sinks
+        if not fits:
+            for sink in sinks:
+                if sink.policy == "drop_oldest":
+                    self._drop_oldest(sink)
+                else:
+                    sink.drop("queue_full" if sink.policy == "drop_newest" else "deadline")
+            kept = tuple(sink for sink in sinks if sink.policy == "drop_oldest")
         if kept:
             event.route = event.route if kept is sinks else event.route.with_sinks(kept)
-            with self._lock:
-                self._bytes += event.weight
             self._queue.append(event)
+        else:
+            with self._lock:
+                self._bytes_done += event.weight
         self._rouse()
 
     def _wait_for_space(self, event: Event, waiting: list[Sink]) -> bool:
@@ -212,14 +215,10 @@ class Dispatcher:
     def _run(self) -> None:
         me = threading.current_thread()
         ticks = 0
-        self._deliver_rest()  # what a replaced worker left
-        self._flush_buffers()
         while self._worker is me:
-            if self._drain(me):
+            if self._work(me):
                 ticks = 0
                 continue
-            if self._worker is not me:
-                break
             ticks += 1
             if ticks < _IDLE_TICKS:
                 self._wake.wait(_TICK)
@@ -232,76 +231,70 @@ class Dispatcher:
             self._idle = False
             ticks = 0
 
-    def _drain(self, me: threading.Thread) -> int:
-        """Take what is there, up to a batch. Returns how many."""
-        queue = self._queue
+    def _work(self, me: threading.Thread) -> bool:
+        """Do one batch, or the rest of the one that a replaced worker left. Returns whether there was anything."""
         self._idle = False
-        taken = 0
-        while taken < _BATCH and self._worker is me:
+        if not self._plan:
+            self._take()
+        worked = bool(self._plan)
+        while self._plan:
+            sink, events = self._plan.popleft()
+            if sink is None:
+                self._pass(events)
+            elif sink.lane is not None:
+                for event in events:
+                    sink.lane.put(event)
+            else:
+                self._calling, self._since = sink, time.monotonic()
+                sink.deliver(events, self.run_async)
+                self._since = 0.0
+            if self._worker is not me:  # replaced while it was stuck: from now on it serves that subscriber alone
+                if sink is not None and sink.lane is not None:
+                    sink.lane.run()
+                return False
+        if worked:
+            self._space.set()
+        return worked
+
+    def _take(self) -> None:
+        """Take what is there, up to a batch or a barrier, and plan who gets what."""
+        queue = self._queue
+        plan: dict[Sink, list[Event]] = {}
+        taken: list[Event] = []
+        self._taken = taken
+        barrier: Barrier | None = None
+        while len(taken) < _BATCH:
             try:
-                item = queue.popleft()
+                item: Any = queue.popleft()
             except IndexError:
                 break
-            taken += 1
-            if isinstance(item, Barrier):
-                self._flush_buffers()
-                self._pass(item)
-                continue
+            if type(item) is Barrier:
+                barrier = item
+                break
+            taken.append(item)
             self._bytes_done += item.weight
-            self._current, self._next = item, 0
-            self._deliver_rest()
-        if taken and self._worker is me:
-            self._flush_buffers()
-            self._space.set()
-        return taken
+            route = item.route
+            if route.sanitizers or route.injectors:
+                item = self._prepared(item)
+            for sink in route.sinks:
+                events = plan.get(sink)
+                if events is None:
+                    events = plan[sink] = []
+                events.append(item)
+        for sink, events in plan.items():
+            if sink.lane is None:
+                sink.todo, sink.done = events, 0
+            self._plan.append((sink, events))
+        self._taken = ()
+        if barrier is not None:
+            self._plan.append((None, barrier))
 
-    def _deliver_rest(self) -> None:
-        """Hand the current event to the subscribers that have not had it."""
-        event = self._current
-        if event is None:
-            return
-        if self._next == 0 and (event.route.injectors or event.route.sanitizers):
-            try:
-                event = self._current = prepare(event, self.run_async)
-            except Exception as error:  # noqa: BLE001  # fail closed: nothing unsanitized goes out
-                self._fault("preparing an event", error)
-                event = self._current = event.cleared()
-        sinks = event.route.sinks
-        while self._next < len(sinks):
-            sink = sinks[self._next]
-            self._next += 1
-            if sink.lane is not None:
-                sink.lane.put(event)
-            elif sink.batches:
-                if not sink.buffer:
-                    self._buffered.append(sink)
-                sink.buffer.append(event)
-            elif not self._call(sink, (event,)):
-                return
-        self._current = None
-
-    def _flush_buffers(self) -> None:
-        while self._buffered:
-            sink = self._buffered.pop()
-            events, sink.buffer = tuple(sink.buffer), []
-            if events and not self._call(sink, events):
-                return
-
-    def _call(self, sink: Sink, events: tuple[Event, ...]) -> bool:
-        """Run one subscriber; False if this thread was replaced meanwhile and has become the subscriber's own."""
-        me = threading.current_thread()
-        sink.in_hand = len(events)
-        self._calling = sink
-        self._since = began = time.monotonic()
-        sink.deliver(events, self.run_async)
-        self._since = 0.0
-        if self._worker is not me:
-            if sink.lane is not None:
-                sink.lane.run()
-            return False
-        if time.monotonic() - began > _SLOW and not sink.batches:
-            sink.lane = Lane(sink, self.run_async)
-        return True
+    def _prepared(self, event: Event) -> Event:
+        try:
+            return prepare(event, self.run_async)
+        except Exception as error:  # noqa: BLE001  # fail closed: nothing unsanitized goes out
+            self._fault("preparing an event", error)
+            return event.cleared()
 
     def _replace_if_stuck(self) -> None:
         """Give the queue to a new worker when a subscriber holds the present one for too long."""
@@ -312,9 +305,9 @@ class Dispatcher:
             sink = self._calling
             if self._since != since or self.closed:
                 return
-            sink.lane = Lane(sink, self.run_async, threaded=False)  # the stuck thread serves it once it is back
-            sink.lane.adopt(sink.buffer)
-            sink.buffer = []
+            rest = tuple(sink.todo[sink.done + 1 :]) if not sink.batches else ()
+            sink.todo = sink.todo[: sink.done + 1] if not sink.batches else sink.todo
+            sink.lane = Lane(sink, self.run_async, rest, threaded=False)  # the stuck thread serves it once it is back
             self._since = 0.0
             self._start_worker()
 
@@ -365,12 +358,8 @@ class Dispatcher:
         """Count the events accepted and not yet handed over, for one subscriber or for all."""
         chosen = tuple(self.sinks) if sink is None else (sink,)
         total = sum(s.held() for s in chosen)
-        for event in self._waiting():
+        for event in (*self._waiting(), *self._taken):
             total += len(event.route.sinks) if sink is None else sink in event.route.sinks
-        current = self._current
-        if current is not None:
-            rest: Iterable[Sink] = islice(current.route.sinks, self._next, None)
-            total += sum(1 for s in rest if sink is None or s is sink)
         return total
 
     def _waiting(self) -> list[Event]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 from typing import TYPE_CHECKING, Any
 
-from relay_core.events import ChunkNote, Deferred, MarkEvent, ScopeEvent
+from relay_core.events import ChunkNote, Deferred, MarkDetail, MarkEvent, ScopeEvent
 from relay_core.ids import next_number
 from relay_core.payloads import Encoder
 
@@ -47,8 +47,8 @@ class Emitter:
                     freeze(metadata) if metadata else None,
                     freeze(profile) if profile else profile,
                     route,
-                    scope_category=phase,
-                    view=scope._codec,
+                    phase,
+                    scope._codec,
                 )
             )
         except Exception as error:  # noqa: BLE001  # observation never hurts the program
@@ -62,7 +62,6 @@ class Emitter:
             freeze = self._freeze
             if data is not None and type(data) is not Deferred:
                 data = freeze(data)
-            name, identity, category, schema = what
             self._put(
                 MarkEvent(
                     source,
@@ -71,10 +70,7 @@ class Emitter:
                     freeze(metadata) if metadata else None,
                     freeze(profile) if profile else profile,
                     route,
-                    mark_name=name,
-                    identity=identity,
-                    category=category,
-                    data_schema=schema,
+                    MarkDetail(*what),
                 )
             )
         except Exception as error:  # noqa: BLE001  # observation never hurts the program
@@ -94,8 +90,7 @@ class Emitter:
                 None,
                 None,
                 route,
-                mark_name="llm.chunk",
-                identity=identity,
+                MarkDetail("llm.chunk", identity),
             )
         )
 

@@ -7,7 +7,7 @@ dispatcher's thread, and only when somebody reads them. Treat what an event give
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 import msgspec
 
@@ -17,7 +17,6 @@ from relay_core.ids import uuid_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from relay_core.middleware import Chains
     from relay_core.payloads import Encoder
     from relay_core.scopes import Node
 
@@ -58,6 +57,15 @@ class ChunkNote(msgspec.Struct, gc=False):
         return said
 
 
+class MarkDetail(msgspec.Struct, gc=False):
+    """What a mark is, beside its payload."""
+
+    name: str
+    identity: str | tuple[int, int]
+    category: str | None = None
+    data_schema: dict[str, str] | None = None
+
+
 class Identity:
     """Stands in for the scope of an event that was read back from a file."""
 
@@ -89,12 +97,14 @@ class Event(msgspec.Struct, eq=False):
     raw: Any
     raw_metadata: Any
     raw_profile: Any
-    route: Chains
+    route: Any
+    detail: Any = None  # of a scope event, the phase; of a mark, what it is
+    view: Any = None
     weight: int = 0
     new_name: str | None = None
     cache: dict[str, Any] | None = None
 
-    kind: Any = ""
+    kind: ClassVar[str] = ""
 
     @property
     def atof_version(self) -> str:
@@ -147,7 +157,7 @@ class Event(msgspec.Struct, eq=False):
         made.cache = dict(self.cache) if self.cache else {}
         encoder = self.encoder
         for field in changes.keys() & {"data", "metadata", "category_profile"}:
-            made.cache[field] = encoder.tree(encoder.freeze(changes[field]))
+            made.cache[field] = encoder.tree(encoder.freeze(changes[field]), markers=True)
         if "category_profile" not in changes and "data" in changes:
             made.cache.pop("category_profile", None)  # views are read from the data that observers see
             made.cache["data_replaced"] = True
@@ -208,9 +218,12 @@ class Event(msgspec.Struct, eq=False):
 class ScopeEvent(Event, eq=False):
     """The start or end of a scope; both carry the same ``uuid``."""
 
-    scope_category: Literal["start", "end"] = "start"
-    view: Any = None
-    kind: Any = "scope"
+    kind: ClassVar[str] = "scope"
+
+    @property
+    def scope_category(self) -> Literal["start", "end"]:
+        """Which of the two."""
+        return self.detail
 
     @property
     def uuid(self) -> str:
@@ -269,8 +282,9 @@ class ScopeEvent(Event, eq=False):
             return profile
         from relay_core.annotations import annotate  # noqa: PLC0415  # only LLM events with a codec need it
 
-        found = annotate(self.view, self.scope_category, self.data, replaced="data_replaced" in (self.cache or ()))
-        return {**(profile or {}), **found} if found else profile
+        replaced = "data_replaced" in (self.cache or ())
+        found = annotate(self.view, self.scope_category, self.data, replaced=replaced)
+        return {**(profile or {}), **self.encoder.tree(self.encoder.freeze(found))} if found else profile
 
     def _make_json(self) -> bytes:
         profile = self.category_profile
@@ -298,19 +312,26 @@ class ScopeEvent(Event, eq=False):
 class MarkEvent(Event, eq=False):
     """A point in time under a scope, or under none."""
 
-    mark_name: str = ""
-    identity: Any = ""
-    category: str | None = None
-    data_schema: dict[str, str] | None = None
-    kind: Any = "mark"
+    kind: ClassVar[str] = "mark"
 
     @property
     def uuid(self) -> str:
         """The mark's own UUID."""
-        identity: Any = self.identity
+        detail: MarkDetail = self.detail
+        identity = detail.identity
         if type(identity) is tuple:  # the number and the monotonic time at which it was drawn
-            identity = self.identity = uuid_of(*identity)
-        return identity
+            identity = detail.identity = uuid_of(*identity)
+        return identity  # pyright: ignore[reportReturnType]  # narrowed above
+
+    @property
+    def category(self) -> str | None:
+        """One of the scope categories, on marks that have one."""
+        return self.detail.category
+
+    @property
+    def data_schema(self) -> dict[str, str] | None:
+        """Name and version of the shape of `data`, if told."""
+        return self.detail.data_schema
 
     @property
     def parent_uuid(self) -> str | None:
@@ -323,7 +344,7 @@ class MarkEvent(Event, eq=False):
     @property
     def name(self) -> str:
         """The mark's name."""
-        return self.new_name or (self.route.encoder.name(self.mark_name) if self.route else self.mark_name)
+        return self.new_name or (self.route.encoder.name(self.detail.name) if self.route else self.detail.name)
 
     def _make_json(self) -> bytes:
         parent, root = self.parent_uuid, self.propagation_root_uuid
@@ -408,13 +429,9 @@ def parse_event(line: bytes | str | dict[str, Any]) -> ScopeEvent | MarkEvent:
         "cache": {key: row.get(key) for key in ("data", "metadata", "category_profile")},
     }
     if row["kind"] == "scope" and row.get("scope_category") in ("start", "end"):
-        return ScopeEvent(**shared, scope_category=row["scope_category"])
+        return ScopeEvent(**shared, detail=row["scope_category"])
     if row["kind"] == "mark":
         return MarkEvent(
-            **shared,
-            mark_name=row["name"],
-            identity=row["uuid"],
-            category=row.get("category"),
-            data_schema=row.get("data_schema"),
+            **shared, detail=MarkDetail(row["name"], row["uuid"], row.get("category"), row.get("data_schema"))
         )
     raise ValueError(f"not an ATOF event: kind {row['kind']!r}, scope_category {row.get('scope_category')!r}")

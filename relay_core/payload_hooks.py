@@ -197,8 +197,8 @@ def _fields(obj: object, mro: tuple[type, ...], names: Any) -> Any:
 
 def _numpy_base(mro: tuple[type, ...], *names: str) -> type | None:
     for base in mro:
-        module = class_dict(base).get("__module__")
-        if type(module) is str and module.partition(".")[0] == "numpy" and qualname(base) in names:
+        module, _, name = type_name(base).rpartition(".")  # types made in C have no module in their dictionary
+        if module.partition(".")[0] == "numpy" and name in names:
             return base
     return None
 

@@ -65,12 +65,11 @@ class Frozen:
         b'{"messages":[{"role":"user","content":"hi"},{"role":"user","content":"hi"}]}'
     """
 
-    __slots__ = ("_encoder", "_json", "value")
+    __slots__ = ("_made", "value")
 
     def __init__(self, value: Any) -> None:
         self.value = value
-        self._encoder: Encoder | None = None
-        self._json = b""
+        self._made: tuple[Encoder | None, bytes] = (None, b"")
 
 
 def _hook(obj: Any) -> Any:
@@ -84,48 +83,35 @@ def _hook(obj: Any) -> Any:
 
 _copy: Final = partial(msgspec.to_builtins, builtin_types=(*KEEP, Frozen, Note), enc_hook=_hook)
 _ATOMS: Final = frozenset(map(id, (int, float, bool, type(None), bytes, Frozen, Note)))
-_SMALL: Final = 8
-_LOOKS: Final = 100
+_SMALL: Final = 16
 _UNREADABLE: Final = Note({"unreadable": True})
 
 
-def _fits(obj: Any, limit: int) -> bool:
+def _fits(obj: Any, limit: int, depth: int = 2) -> bool:
     """Tell whether the C encoder may have this object: it knows no bounds and runs the code of a few rare types.
 
-    Small containers are looked into, breadth first, up to a hundred: those who build payloads wrap what is large or odd
-    in a few small layers. The contents of a wide inner container are not looked at one by one.
+    The upper levels are looked at, as far as they are narrow: those who build payloads wrap what is large or odd in a few
+    small layers. What lies deeper goes to the C encoder as it is.
     """
     kind = type_of(obj)
-    if kind is not dict and kind is not list and kind is not tuple:
+    if kind is dict:
+        if len(obj) > _SMALL:
+            return len(obj) <= limit
+        values = obj.values()
+    elif kind is list or kind is tuple:
+        if len(obj) > _SMALL:
+            return len(obj) <= limit
+        values = obj
+    else:
         return id(kind) in _ATOMS or sizer(kind)(obj) <= limit
-    seen: list[Any] = [obj]
-    for container in seen:  # grows meanwhile
-        size = len(container)
-        if size > limit:
-            return False
-        if size > _SMALL and container is not obj:
+    for value in values:
+        kind = type_of(value)
+        if kind is str or id(kind) in _ATOMS:
             continue
-        if type_of(container) is dict:
-            if not _plain_keys(container):
+        if kind is dict or kind is list or kind is tuple:
+            if value and not (_fits(value, limit, depth - 1) if depth else len(value) <= limit):
                 return False
-            container = container.values()  # noqa: PLW2901  # the loop below is the same for all
-        for value in container:
-            kind = type_of(value)
-            if kind is str:
-                continue
-            if kind is dict or kind is list or kind is tuple:
-                seen.append(value)
-            elif id(kind) not in _ATOMS and sizer(kind)(value) > limit:
-                return False
-        if len(seen) > _LOOKS:  # a few objects many times: lists of the same list of the same list ... never end
-            return 2 * len(set(map(id, seen))) > len(seen)
-    return True
-
-
-def _plain_keys(container: dict[Any, Any]) -> bool:
-    for key in container:
-        kind = type_of(key)
-        if kind is not str and id(kind) not in _ATOMS:
+        elif sizer(kind)(value) > limit:
             return False
     return True
 
@@ -285,10 +271,11 @@ class Encoder:
         return (json if clean is tree else msgspec.json.encode(clean)), clean
 
     def _part(self, part: Frozen) -> msgspec.Raw:
-        if part._encoder is not self:  # pyright: ignore[reportPrivateUsage]  # one module, two classes
-            part._json = self.json(part.value)  # pyright: ignore[reportPrivateUsage]
-            part._encoder = self  # pyright: ignore[reportPrivateUsage]
-        return msgspec.Raw(part._json)  # pyright: ignore[reportPrivateUsage]
+        maker, json = part._made  # pyright: ignore[reportPrivateUsage]  # one module, two classes
+        if maker is not self:
+            json = self.json(part.value)
+            part._made = (self, json)  # pyright: ignore[reportPrivateUsage]  # at once: encoders may run in parallel
+        return msgspec.Raw(json)
 
     def _slow(self, frozen: Any, markers: bool) -> tuple[bytes, Any]:
         tree = Normaliser(self.limits, self.redactor, _open, markers=markers).value(frozen)

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from relay_core.middleware import CallChain, Registration
     from relay_core.runtime import Relay
 
-__all__ = ["PLAIN", "before", "execute", "refuse_await_only", "refuse_coroutine", "step_through"]
+__all__ = ["CALLS", "PLAIN", "before", "execute", "finished", "refuse_await_only", "refuse_coroutine", "step_through"]
 
+CALLS: set[type] = set()  # filled by the module that defines them
 PLAIN: set[type] = {dict, list, str, type(None), Block}  # surely not awaitable: spares a failing lookup per step
 
 
@@ -53,6 +54,13 @@ def refuse_coroutine(value: Any) -> Any:
     )
 
 
+async def finished(value: Any, wait: bool) -> Any:
+    """Await what the real call gave, for an async caller; for a sync caller refuse a coroutine."""
+    if not hasattr(type(value), "__await__"):
+        return value
+    return (await value) if wait else refuse_coroutine(value)
+
+
 def refuse_await_only(chain: CallChain | None, call: Call) -> None:
     """Raise for a sync call that meets an execution intercept which must await.
 
@@ -66,7 +74,7 @@ def refuse_await_only(chain: CallChain | None, call: Call) -> None:
         )
 
 
-async def before(relay: Relay, chain: CallChain, call: Call, *, wait: bool) -> Call:
+async def before(relay: Relay, chain: CallChain, call: Call, wait: bool) -> Call:
     """Run guardrails, then request intercepts. Returns the call to make.
 
     Raises:
@@ -74,15 +82,29 @@ async def before(relay: Relay, chain: CallChain, call: Call, *, wait: bool) -> C
     """
     for guardrail in chain.guardrails:
         scope = relay.open_guardrail(guardrail, call) if relay.observed else None
-        answer = await _ask(relay, guardrail, call, scope, wait=wait)
+        verdict: dict[str, Any] | None = None
+        try:
+            answer = guardrail.fn(call)
+            if type(answer) not in PLAIN:
+                answer = await _policy(relay, answer, wait)
+            if answer is not None:
+                _check_answer(answer)
+            if scope is not None:
+                verdict = _verdict(answer)
+        except Exception as error:  # noqa: BLE001  # its policy decides
+            verdict = {"allowed": guardrail.on_error == "allow", "error": type(error).__qualname__}
+            answer = _failed(guardrail, call, error)
+        finally:
+            if scope is not None:
+                scope.close(output=verdict or _CANCELLED)
         if answer is not None:
             relay.mark(call.name, data={"rejected": True, "rejection_reason": answer.reason}, **call.context())
             raise Blocked(answer.reason, guardrail=guardrail.name, call=call)
     for intercept in chain.requests:
         try:
             edited = intercept.fn(call)
-            if type(edited) not in PLAIN and hasattr(type(edited), "__await__"):
-                edited = (await edited) if wait else relay.run_async(edited)
+            if type(edited) not in PLAIN:
+                edited = await _policy(relay, edited, wait)
         except Exception as error:
             error.add_note(f"raised by relay {intercept.label}")
             raise
@@ -94,28 +116,30 @@ async def before(relay: Relay, chain: CallChain, call: Call, *, wait: bool) -> C
     return call
 
 
-async def _ask(relay: Relay, guardrail: Registration, call: Call, scope: Any, *, wait: bool) -> Block | None:
-    """Ask one guardrail, inside its own scope where somebody observes."""
-    verdict: dict[str, Any] | None = None
-    try:
-        answer = guardrail.fn(call)
-        if type(answer) not in PLAIN and hasattr(type(answer), "__await__"):
-            answer = (await answer) if wait else relay.run_async(answer)
-        if answer is not None and type(answer) is not Block:
-            raise TypeError(f"it returned {type(answer).__name__}; return None to allow or relay.Block(reason)")  # noqa: TRY301
-        if scope is not None:
-            verdict = _verdict(answer)
+async def _policy(relay: Relay, answer: Any, wait: bool) -> Any:
+    """Await a policy callback's answer, in the caller's task or on the helper loop."""
+    if not hasattr(type(answer), "__await__"):
         return answer
-    except Exception as error:
-        verdict = {"allowed": guardrail.on_error == "allow", "error": type(error).__qualname__}
-        if guardrail.on_error == "allow":
-            return None
+    return (await answer) if wait else relay.run_async(answer)
+
+
+def _failed(guardrail: Registration, call: Call, error: Exception) -> None:
+    """A guardrail crashed: let the call pass, or stop it.
+
+    Raises:
+        GuardrailFailed: its policy is to block.
+    """
+    if guardrail.on_error == "block":
         text = f"{guardrail.label} failed with {type(error).__qualname__}: {error}"
         raise GuardrailFailed(text, guardrail=guardrail.name, call=call) from error
-    finally:
-        if scope is not None:
-            cancelled = {"allowed": False, "cancelled": True, "error": "guardrail evaluation cancelled"}
-            scope.close(output=verdict or cancelled)
+
+
+def _check_answer(answer: Any) -> None:
+    if type(answer) is not Block:
+        raise TypeError(f"it returned {type(answer).__name__}; return None to allow or relay.Block(reason)")
+
+
+_CANCELLED = {"allowed": False, "cancelled": True, "error": "guardrail evaluation cancelled"}
 
 
 def _verdict(answer: Block | None) -> dict[str, Any]:
@@ -124,7 +148,9 @@ def _verdict(answer: Block | None) -> dict[str, Any]:
     return {"allowed": False, "rejected": True, "rejection_reason": answer.reason}
 
 
-async def execute(executions: tuple[Registration, ...], call: Call, real: Callable[[Call], Any], *, wait: bool) -> Any:
+async def execute(  # noqa: C901, PLR0912  # one loop inwards and outwards; every part of it would need all its state
+    executions: tuple[Registration, ...], call: Call, real: Callable[[Call], Any], wait: bool
+) -> Any:
     """Run execution intercepts, outermost first, around the real call.
 
     Each generator that has yielded waits in `bodies` for the outcome of what it wrapped; yielding again asks for another.
@@ -134,11 +160,27 @@ async def execute(executions: tuple[Registration, ...], call: Call, real: Callab
     value: Any = None
     try:
         while True:
-            try:
-                value, error = await _inwards(executions, bodies, call, real, wait=wait), None
+            try:  # inwards, from the innermost waiting intercept to the real call
+                for intercept in executions[len(bodies) :]:
+                    if intercept.shape == "async":
+                        value = await _execute_async(intercept, executions[len(bodies) + 1 :], call, real)
+                        break
+                    body = intercept.fn(call)
+                    try:
+                        call = next(body)
+                    except StopIteration as stop:
+                        value = stop.value
+                        break
+                    bodies.append(body)
+                    _check_passed(call, intercept)
+                else:
+                    value = real(call)
+                    if type(value) not in PLAIN:
+                        value = await finished(value, wait)
+                error = None
             except BaseException as raised:  # noqa: BLE001  # the intercepts may handle it
                 error = raised
-            while bodies:
+            while bodies:  # outwards, with the outcome
                 try:
                     call = bodies[-1].send(value) if error is None else bodies[-1].throw(error)
                 except StopIteration as stop:
@@ -159,31 +201,6 @@ async def execute(executions: tuple[Registration, ...], call: Call, real: Callab
             body.close()
 
 
-async def _inwards(
-    executions: tuple[Registration, ...],
-    bodies: list[Generator[Any, Any, Any]],
-    call: Call,
-    real: Callable[[Call], Any],
-    *,
-    wait: bool,
-) -> Any:
-    """Start the intercepts from the innermost waiting one inwards, then make the real call."""
-    for intercept in executions[len(bodies) :]:
-        if intercept.shape == "async":
-            return await _execute_async(intercept, executions[len(bodies) + 1 :], call, real)
-        body = intercept.fn(call)
-        try:
-            call = next(body)
-        except StopIteration as stop:
-            return stop.value
-        bodies.append(body)
-        _check_passed(call, intercept)
-    value = real(call)
-    if type(value) not in PLAIN and hasattr(type(value), "__await__"):
-        value = (await value) if wait else refuse_coroutine(value)
-    return value
-
-
 async def _execute_async(
     intercept: Registration, inner: tuple[Registration, ...], call: Call, real: Callable[[Call], Any]
 ) -> Any:
@@ -193,7 +210,7 @@ async def _execute_async(
         if not active:
             raise UsageError(f"{intercept.label} called proceed after it had returned")
         _check_passed(passed, intercept)
-        return await execute(inner, passed, real, wait=True)
+        return await execute(inner, passed, real, True)
 
     try:
         return await intercept.fn(call, proceed)
@@ -202,7 +219,7 @@ async def _execute_async(
 
 
 def _check_passed(given: Any, intercept: Registration) -> None:
-    if type(given) not in PLAIN or type(given).__module__ != "relay_core.calls":
+    if type(given) not in CALLS:
         raise UsageError(
             f"{intercept.label} passed on {type(given).__name__}; pass the call, or call.replace(request=...)"
         )

@@ -59,7 +59,7 @@ def plain_name(key: str) -> str:
 # --- shapes -----------------------------------------------------------------------------------------------------
 
 _SHAPES: Final = re.compile(
-    r"(?<![A-Za-z0-9])(?:"
+    r"(?=[sghlnrdwpxASe\-])(?:(?<![A-Za-z0-9])(?:"
     r"sk-(?:(?:ant|proj|svcacct|admin|or|lf)-[A-Za-z0-9_\-]{8,}|[A-Za-z0-9]{20,}|(?=[A-Za-z_\-]{0,60}[0-9])[A-Za-z0-9_\-]{16,})"
     r"|(?:gh[pousr]|hf|gsk|npm|r8|lsv2_(?:pt|sk)|dop_v1|shp(?:at|ss|ca|pa)|whsec)_[A-Za-z0-9]{16,}(?:_[A-Za-z0-9]{6,80})?"
     r"|[rs]k_(?:live|test)_[A-Za-z0-9]{10,}"
@@ -74,11 +74,11 @@ _SHAPES: Final = re.compile(
     r")"
     r"|-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
     r"(?:[\s\\rn]{0,9}(?:Proc-Type|DEK-Info|Version|Comment):[^\n\\]{0,99}){0,4}"
-    r"[A-Za-z0-9+/=\s\\]*(?:-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----)?"
+    r"[A-Za-z0-9+/=\s\\]*(?:-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----)?)"
 )
 _CHARACTERS: Final = r"[A-Za-z0-9._~+/=\-]"
 _SCHEMES: Final = re.compile(
-    rf"(?<![A-Za-z0-9])(Bearer|BEARER|Basic|BASIC)( {{1,4}})(?:(?={_CHARACTERS}{{0,80}}[0-9=_]){_CHARACTERS}{{8,}}|{_CHARACTERS}{{24,}})"
+    rf"(?=B)(?<![A-Za-z0-9])(Bearer|BEARER|Basic|BASIC)( {{1,4}})(?:(?={_CHARACTERS}{{0,80}}[0-9=_]){_CHARACTERS}{{8,}}|{_CHARACTERS}{{24,}})"
 )
 _USERINFO: Final = re.compile(r"(://[^\x00-\x20/@:\"'<>\\]{0,256}:)[^\x00-\x20/@\"'<>\\]{1,1024}(?=@)")
 _WEBHOOKS: Final = re.compile(
@@ -96,13 +96,25 @@ def scrub_shapes(text: str) -> str:
 
 # --- pairs in text ----------------------------------------------------------------------------------------------
 
+
+def _after_owner(noun: str, owners: str, separator: str) -> str:
+    """Match a noun only behind one of its owners; looking back from few nouns is faster than trying many owners."""
+    widths: dict[int, list[str]] = {}
+    for owner in owners.split("|"):
+        widths.setdefault(len(owner), []).append(owner)
+    groups = ["|".join(words) for words in widths.values()]
+    behind = [rf"(?<=(?:{group}){between}{noun})" for group in groups for between in ("", separator)]
+    return f"{noun}(?:{'|'.join(behind)})"
+
+
 _PAIRS: Final = re.compile(
-    rf"(?ia)(?P<name>passwords?|passwd|pwd|passphrase|passcode|secret|(?:{_KEY_OWNERS})[_\-. ]?key"
-    rf"|(?:{_OWNERS_OF_TOKENS})[_\-.]?token)"
-    r"(?P<gap>\\{0,3}[\"']?\s{0,3}(?:=>|[:=])\s{0,3})(?P<quote>\\{0,3}[\"'])?(?P<value>[^\s\"'\\,;&<>(){}\[\]]{3,})(?P<after>[(\[{]?)"
+    r"(?ia)(?P<name>pass(?:words?|wd|phrase|code)|pwd|secret"
+    rf"|{_after_owner('key', _KEY_OWNERS, '[_. -]')}|{_after_owner('token', _OWNERS_OF_TOKENS, '[_.-]')})"
+    r"(?P<gap>\\{0,3}[\"']?\s{0,3}(?:=>|[:=])\s{0,3})(?P<quote>\\{0,3}[\"'])?"
+    r"(?P<value>[^\s\"'\\,;&<>(){}\[\]]{3,})(?P<after>[(\[{]?)"
 )
 _LINES: Final = re.compile(
-    r"(?ia)(?P<name>(?:proxy-)?authorization|(?:set-)?cookie)(?P<gap>\\{0,3}[\"']?\s{0,3}[:=]\s{0,3}\\{0,3}[\"']?)(?P<value>[^\r\n\"'\\]{3,})"
+    r"(?ia)(?P<name>authorization|cookie)(?P<gap>\\{0,3}[\"']?\s{0,3}[:=]\s{0,3}\\{0,3}[\"']?)(?P<value>[^\r\n\"'\\]{3,})"
 )
 _ORDINARY: Final = re.compile(
     r"(?i)(?:string|str|text|required|optional|true|false|null|none|nil|undefined|redacted|password|secret|token|value|"

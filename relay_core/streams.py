@@ -129,14 +129,14 @@ class _Opening:
         """Run policy, open the scope, get the iterator."""
         relay, call, chain = self.relay, self.call, self.chain
         if chain is not None and (chain.guardrails or chain.requests):
-            call = await before(relay, chain, call, wait=wait)
+            call = await before(relay, chain, call, wait)
         outer = begin(relay, call)
         scope = call.scope
         assert scope is not None  # begin has opened it
         final = Finaliser(relay, call.codec, scope, self.assemble)
         try:
             executions = chain.executions if chain is not None else ()
-            source = await execute(executions, call, real_call(call, self.fn), wait=wait)
+            source = await execute(executions, call, real_call(call, self.fn), wait)
         except BaseException as error:
             final.finish("error", error)
             raise

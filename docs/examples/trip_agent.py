@@ -77,7 +77,7 @@ def add_rules(relay: relay_core.Relay, report: dict) -> list:
     @relay.request_intercept("llm")
     def house_rules(call):
         view = call.view.map_text(lambda text: text.replace("You plan trips.", f"You plan trips. {HOUSE_RULE}"))
-        report["rewritten"].append(call.name)
+        report["rewritten"].append(f"{call.name}: house rule added, at most 300 tokens")
         return call.replace(request=view.replace(max_output_tokens=300))
 
     return [keep_bookings, house_rules]
@@ -119,13 +119,16 @@ def run(
     events = Path(out) / "events.jsonl"
     report = {"answer": "", "blocked": [], "rewritten": [], "events": events}
     with ExitStack() as stack:
-        api_key = api_key or os.environ.get("OPENAI_API_KEY")
-        if base_url is None and api_key is None:
-            base_url = stack.enter_context(FakeProvider(fake_script())).openai_url
+        if base_url is None:
+            api_key = api_key or os.environ.get("OPENAI_API_KEY")
+            if api_key is None:
+                base_url = stack.enter_context(FakeProvider(fake_script())).openai_url
 
         instrument(relay)  # one line: every LangChain run of this process is recorded
-        for handle in [relay.subscriber(AtofExporter(path=events)), *add_rules(relay, report)]:
-            stack.callback(handle.remove)
+        exporter = AtofExporter(path=events)
+        stack.callback(exporter.close)
+        for handle in [relay.subscriber(exporter), *add_rules(relay, report)]:
+            stack.enter_context(handle)  # for this run only
 
         model = ChatOpenAI(
             model="gpt-4o-mini", streaming=True, stream_usage=True, base_url=base_url, api_key=api_key or "none needed"

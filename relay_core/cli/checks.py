@@ -187,6 +187,8 @@ def _adapter(host: AdapterHost, record: AdapterRecord) -> Row:
         record = host.install(record.name)
     except AdapterError as error:
         return Row("adapters", record.name, "problem", str(error))
-    parts = [f"hook points in {record.hook_module} work", f"framework {record.framework or 'of unknown version'}"]
+    top = str(record.hook_module).partition(".")[0]
+    framework = record.framework or _version(top.replace("_", "-")) or "of unknown version"
+    parts = [f"hook points in {record.hook_module} work", f"framework {framework}"]
     parts += [f"policy: {record.control}"] if record.control else []
     return Row("adapters", record.name, "ok", ", ".join(parts))

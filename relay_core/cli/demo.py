@@ -57,6 +57,7 @@ def command(out: Path, *, as_json: bool) -> None:
     scrubbed from every event. Ends with 1 if any of that did not happen.
     """
     _check_installed()
+    _stay_on_this_machine()
     example = _load_example()
     events = _prepare(out)
     painter = Painter()
@@ -93,6 +94,14 @@ def _check_installed() -> None:
         raise CommandError(f"relay demo needs more packages: pip install {' '.join(dict.fromkeys(missing))}")
 
 
+def _stay_on_this_machine() -> None:
+    """A proxy would not find the provider, and nobody's tracing account needs this run."""
+    for name in ("NO_PROXY", "no_proxy"):
+        os.environ[name] = ",".join(filter(None, (os.environ.get(name), "127.0.0.1")))
+    for name in ("LANGSMITH_TRACING", "LANGSMITH_TRACING_V2", "LANGCHAIN_TRACING", "LANGCHAIN_TRACING_V2"):
+        os.environ.pop(name, None)
+
+
 def _load_example() -> Any:
     file = example_file()
     spec = importlib.util.spec_from_file_location("relay_demo_trip_agent", file)
@@ -120,8 +129,6 @@ def _run(example: Any, out: Path, *, show: Callable[[str], None]) -> tuple[dict[
     from relay_core.runtime import Relay  # noqa: PLC0415  # not needed for --help
     from relay_core.testing.fake_provider import FakeProvider  # noqa: PLC0415  # see above
 
-    # A proxy of this machine would not find the provider.
-    os.environ["NO_PROXY"] = ",".join(filter(None, (os.environ.get("NO_PROXY"), "127.0.0.1")))
     relay = Relay()
     with FakeProvider(example.fake_script()) as provider:
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -73,7 +72,7 @@ def load(
             with place.open("rb") as stream:
                 reading.file(stream, str(path))
             return reading.result()
-        files = sorted(file for file in place.glob("*.jsonl") if stat.S_ISREG(file.stat().st_mode))
+        files = sorted(file for file in place.glob("*.jsonl") if file.is_file())
     except (OSError, ValueError) as error:
         if isinstance(error, TrajectoryError):
             raise

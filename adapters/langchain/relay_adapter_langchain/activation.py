@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from relay_core.errors import AdapterError
 
 if TYPE_CHECKING:
-    from relay_core import Relay
+    from relay_core.runtime import Relay
 
     from relay_adapter_langchain.handler import RelayCallbackHandler
 
@@ -68,11 +68,19 @@ class LangChainAdapter:
         name: of the adapter.
         requires: the module that must be installed for the adapter to make sense.
         hook_module: the module after whose import `install` is called; LangChain imports it before its first run.
+        control: which calls can be put under policy.
     """
 
     name = "langchain"
     requires = "langchain_core"
     hook_module = "langchain_core.tracers.context"
+    control = "agents of create_agent with RelayMiddleware"
+
+    def version(self) -> str:
+        """Version of LangChain's core."""
+        from importlib.metadata import version  # noqa: PLC0415  # only `relay doctor` asks
+
+        return version("langchain-core")
 
     def install(self, relay: Relay, **options: Any) -> None:
         """Observe every LangChain run of the process for `relay`.

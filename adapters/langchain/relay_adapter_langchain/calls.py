@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
-from relay_core.calls import LlmCall, ToolCall, arun, chains_at, resolve, run
-from relay_core.pipeline import PLAIN
+from relay_core.calls import LlmCall, ToolCall, chains_at, managed, resolve, run
+from relay_core.pipeline import CALLS
 from relay_core.scopes import CURRENT, UNSET, Scope
 
 from relay_adapter_langchain.codec import CODEC
@@ -17,8 +17,8 @@ from relay_adapter_langchain.shapes import reply, shown
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-    from relay_core import Relay
     from relay_core.claims import Claim
+    from relay_core.runtime import Relay
 
     from relay_adapter_langchain.runs import Run
 
@@ -56,7 +56,6 @@ class ModelCall(LlmCall):
     """A model call of an agent; `request` is LangChain's ``ModelRequest``."""
 
     __slots__ = ()
-    __module__ = LlmCall.__module__  # execution intercepts pass on calls of the core, and this is one
 
     def make_scope(self, relay: Relay) -> Scope:
         """Make the scope; it shows what the model is asked, never the model object, which holds credentials."""
@@ -72,7 +71,6 @@ class AgentToolCall(ToolCall):
     """A tool call of an agent; `request` holds the arguments."""
 
     __slots__ = ()
-    __module__ = ToolCall.__module__  # see ModelCall
 
     def make_scope(self, relay: Relay) -> Scope:
         """Make the scope."""
@@ -82,7 +80,7 @@ class AgentToolCall(ToolCall):
         )
 
 
-PLAIN.update((ModelCall, AgentToolCall))  # what execution intercepts may pass on
+CALLS.update((ModelCall, AgentToolCall))  # what execution intercepts may pass on
 
 
 def perform(relay: Relay, call: ModelCall | AgentToolCall, real: Callable[[Any], Any]) -> Any:
@@ -94,7 +92,7 @@ def perform(relay: Relay, call: ModelCall | AgentToolCall, real: Callable[[Any],
 async def aperform(relay: Relay, call: ModelCall | AgentToolCall, real: Callable[[Any], Awaitable[Any]]) -> Any:
     """Run a call of an async agent under policy."""
     call.parent = resolve(relay, CURRENT)
-    return await arun(relay, call, getattr(chains_at(relay, call.parent), call.kind), real)
+    return await managed(relay, call, getattr(chains_at(relay, call.parent), call.kind), real, wait=True)
 
 
 class Frame:

@@ -172,7 +172,7 @@ def _settings(request: Any) -> dict[str, Any]:
     """Parameters in force: the model object's own, and those of this request over them."""
     own = {name: getattr(request.model, name, None) for name in _SETTINGS}
     stop = getattr(request.model, "stop", None)
-    found = {name: value for name, value in own.items() if isinstance(value, int | float)}
+    found: dict[str, Any] = {name: value for name, value in own.items() if isinstance(value, int | float)}
     if isinstance(stop, list | str) and stop:
         found["stop"] = stop
     return {**found, **request.model_settings}

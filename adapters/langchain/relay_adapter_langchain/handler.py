@@ -15,7 +15,7 @@ from langchain_core.callbacks.base import BaseCallbackHandler
 
 from relay_adapter_langchain import observation
 from relay_adapter_langchain.outcomes import is_cancelled
-from relay_adapter_langchain.runs import RunTable, table_of
+from relay_adapter_langchain.runs import table_of
 from relay_adapter_langchain.shapes import llm_result, shown
 
 if TYPE_CHECKING:
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import BaseMessage
     from langchain_core.outputs import LLMResult
-    from relay_core import Relay
+    from relay_core.runtime import Relay
+
+    from relay_adapter_langchain.runs import Run, RunTable
 
 __all__ = ["RelayCallbackHandler"]
 
@@ -69,12 +71,24 @@ class RelayCallbackHandler(BaseCallbackHandler):
 
     def __init__(self, relay: Relay | None = None) -> None:
         self.enabled = True
-        self.attach(relay)
+        self._older: RunTable | None = None
+        self.relay: Relay = relay if relay is not None else relay_core.default
+        self._table: RunTable = table_of(self.relay)
 
     def attach(self, relay: Relay | None = None) -> None:
         """Report to another runtime from now on; runs that are open end where they began."""
-        self.relay: Relay = relay if relay is not None else relay_core.default
-        self._table: RunTable = table_of(self.relay)
+        self._older = self._table
+        self.relay = relay if relay is not None else relay_core.default
+        self._table = table_of(self.relay)
+
+    def _take(self, run_id: UUID) -> Run | None:
+        older = self._older
+        if older is not None and older.get(run_id) is not None:
+            return older.take(run_id)
+        return self._table.take(run_id)
+
+    def _is_idle(self) -> bool:
+        return not self.enabled and not self._table and not self._older
 
     # -- chains, graphs, nodes -----------------------------------------------------------------------------------
 
@@ -91,13 +105,13 @@ class RelayCallbackHandler(BaseCallbackHandler):
         **kwargs: Any,
     ) -> None:
         """Open a scope for a chain, an agent, a graph or a node."""
-        start = observation.Start(self.relay, self._table, run_id, parent_run_id, tags, metadata)
+        start = observation.Start(self, self._table, run_id, parent_run_id, tags, metadata)
         observation.chain_started(start, serialized, inputs, kwargs)
 
     @_contained
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """End it."""
-        run = self._table.take(run_id)
+        run = self._take(run_id)
         if run is None:
             return
         if self.relay.observed:
@@ -106,20 +120,20 @@ class RelayCallbackHandler(BaseCallbackHandler):
             run.scope.close(output=shown(outputs))
         else:
             run.scope.close()
-        self._table.settle(run, cancelled=False)
+        run.table.settle(run, cancelled=False)
 
     @_contained
     def on_chain_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
         """End it as the exception says; what was open below a cancelled run ends first."""
-        run = self._table.take(run_id)
+        run = self._take(run_id)
         if run is None:
             return
         cancelled = is_cancelled(error)
         if cancelled:
-            self._table.settle(run, cancelled=True)
+            run.table.settle(run, cancelled=True)
         observation.failed(run, error)
         if not cancelled:
-            self._table.settle(run, cancelled=False)
+            run.table.settle(run, cancelled=False)
 
     # -- models --------------------------------------------------------------------------------------------------
 
@@ -136,7 +150,7 @@ class RelayCallbackHandler(BaseCallbackHandler):
         **kwargs: Any,
     ) -> None:
         """Open a scope for a model call, or join the managed call around it."""
-        start = observation.Start(self.relay, self._table, run_id, parent_run_id, tags, metadata)
+        start = observation.Start(self, self._table, run_id, parent_run_id, tags, metadata)
         observation.llm_started(start, serialized, messages[0] if messages else [], kwargs)
 
     @_contained
@@ -152,7 +166,7 @@ class RelayCallbackHandler(BaseCallbackHandler):
         **kwargs: Any,
     ) -> None:
         """Open a scope for a call of a text model."""
-        start = observation.Start(self.relay, self._table, run_id, parent_run_id, tags, metadata)
+        start = observation.Start(self, self._table, run_id, parent_run_id, tags, metadata)
         observation.llm_started(start, serialized, prompts, kwargs)
 
     def on_llm_new_token(self, token: Any, *, run_id: UUID, **_: Any) -> None:  # noqa: ARG002  # LangChain names it
@@ -164,21 +178,22 @@ class RelayCallbackHandler(BaseCallbackHandler):
     @_contained
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **_: Any) -> None:
         """End it; usage and model name come from the response."""
-        run = self._table.take(run_id)
+        run = self._take(run_id)
         if run is not None:
             observation.llm_ended(run, llm_result(response) if self.relay.observed else None)
-            self._table.settle(run, cancelled=False)
+            run.table.settle(run, cancelled=False)
 
     @_contained
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """End it as the exception says, with what had arrived until then."""
-        run = self._table.take(run_id)
+        run = self._take(run_id)
         if run is None:
             return
         response = kwargs.get("response")
-        partial = llm_result(response) if self.relay.observed and getattr(response, "generations", None) else None
+        is_shown = self.relay.observed and response is not None and response.generations
+        partial = llm_result(response) if is_shown else None  # pyright: ignore[reportArgumentType]  # is_shown
         observation.failed(run, error, partial)
-        self._table.settle(run, cancelled=is_cancelled(error))
+        run.table.settle(run, cancelled=is_cancelled(error))
 
     # -- tools and retrievers ------------------------------------------------------------------------------------
 
@@ -196,16 +211,16 @@ class RelayCallbackHandler(BaseCallbackHandler):
         **kwargs: Any,
     ) -> None:
         """Open a scope for a tool call, or join the managed call around it."""
-        start = observation.Start(self.relay, self._table, run_id, parent_run_id, tags, metadata)
+        start = observation.Start(self, self._table, run_id, parent_run_id, tags, metadata)
         observation.tool_started(start, serialized, input_str if inputs is None else inputs, kwargs)
 
     @_contained
     def on_tool_end(self, output: Any, *, run_id: UUID, **_: Any) -> None:
         """End it; a tool that answered with an error message has failed."""
-        run = self._table.take(run_id)
+        run = self._take(run_id)
         if run is not None:
             observation.tool_ended(run, output, observed=self.relay.observed)
-            self._table.settle(run, cancelled=False)
+            run.table.settle(run, cancelled=False)
 
     @_contained
     def on_tool_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
@@ -225,16 +240,16 @@ class RelayCallbackHandler(BaseCallbackHandler):
         **kwargs: Any,
     ) -> None:
         """Open a scope for a retrieval."""
-        start = observation.Start(self.relay, self._table, run_id, parent_run_id, tags, metadata)
+        start = observation.Start(self, self._table, run_id, parent_run_id, tags, metadata)
         start.open(observation.name_of(serialized, kwargs, "retriever"), "retriever", data={"query": query})
 
     @_contained
     def on_retriever_end(self, documents: Sequence[Any], *, run_id: UUID, **_: Any) -> None:
         """End it with the documents found."""
-        run = self._table.take(run_id)
+        run = self._take(run_id)
         if run is not None:
             run.scope.close(output={"documents": shown(list(documents))} if self.relay.observed else None)
-            self._table.settle(run, cancelled=False)
+            run.table.settle(run, cancelled=False)
 
     @_contained
     def on_retriever_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
@@ -242,9 +257,9 @@ class RelayCallbackHandler(BaseCallbackHandler):
         self._fail(error, run_id)
 
     def _fail(self, error: BaseException, run_id: UUID) -> None:
-        run = self._table.take(run_id)
+        run = self._take(run_id)
         if run is not None:
-            self._table.settle(run, cancelled=is_cancelled(error))
+            run.table.settle(run, cancelled=is_cancelled(error))
             observation.failed(run, error)
 
     # -- marks ---------------------------------------------------------------------------------------------------
@@ -272,10 +287,38 @@ class RelayCallbackHandler(BaseCallbackHandler):
 
     @property
     def ignore_llm(self) -> bool:
-        """Whether LangChain leaves out this handler; the same for every kind of run."""
-        return not self.enabled
+        """Whether LangChain leaves the handler out: when it is off and the last open run has ended."""
+        return self._is_idle()
 
-    ignore_chain = ignore_agent = ignore_retriever = ignore_chat_model = ignore_custom_event = ignore_retry = ignore_llm
+    @property
+    def ignore_chain(self) -> bool:
+        """Whether LangChain leaves the handler out: when it is off and the last open run has ended."""
+        return self._is_idle()
+
+    @property
+    def ignore_agent(self) -> bool:
+        """Whether LangChain leaves the handler out: when it is off and the last open run has ended."""
+        return self._is_idle()
+
+    @property
+    def ignore_retriever(self) -> bool:
+        """Whether LangChain leaves the handler out: when it is off and the last open run has ended."""
+        return self._is_idle()
+
+    @property
+    def ignore_chat_model(self) -> bool:
+        """Whether LangChain leaves the handler out: when it is off and the last open run has ended."""
+        return self._is_idle()
+
+    @property
+    def ignore_custom_event(self) -> bool:
+        """Whether LangChain leaves the handler out: when it is off and the last open run has ended."""
+        return self._is_idle()
+
+    @property
+    def ignore_retry(self) -> bool:
+        """Whether LangChain leaves the handler out: when it is off and the last open run has ended."""
+        return self._is_idle()
 
     def __copy__(self) -> Self:
         return self

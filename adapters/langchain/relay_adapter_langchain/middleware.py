@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from langchain.agents.middleware import ModelRequest, ToolCallRequest
-    from relay_core import Relay
+    from relay_core.runtime import Relay
 
 __all__ = ["RelayMiddleware"]
 

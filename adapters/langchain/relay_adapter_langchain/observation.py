@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from uuid import UUID
 
-    from relay_core import Relay
     from relay_core.claims import Claim
     from relay_core.scopes import Scope
 
+    from relay_adapter_langchain.handler import RelayCallbackHandler
     from relay_adapter_langchain.runs import RunTable
 
 __all__ = [
@@ -44,19 +44,19 @@ class Start:
 
     def __init__(
         self,
-        relay: Relay,
+        handler: RelayCallbackHandler,
         table: RunTable,
         run_id: UUID,
         parent_run_id: UUID | None,
         tags: list[str] | None,
         metadata: dict[str, Any] | None,
     ) -> None:
-        self.relay = relay
+        self.relay = relay = handler.relay
         self.table = table
         self.run_id = run_id
         self.tags = tags
         self.metadata = metadata
-        self.fresh = table.get(run_id) is None and not relay.disabled
+        self.fresh = handler.enabled and table.get(run_id) is None and not relay.disabled
         self.parent = table.parent_of(parent_run_id) if self.fresh else None
 
     def correlation(self) -> dict[str, Any] | None:

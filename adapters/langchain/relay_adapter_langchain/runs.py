@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from uuid import UUID
 
-    from relay_core import Relay
+    from relay_core.runtime import Relay
 
 __all__ = ["Run", "RunTable", "table_of"]
 
@@ -45,9 +45,23 @@ class Run:
         began: seconds on the table's clock.
         first: nanoseconds from the start to the first token; 0 before it.
         children: the open runs right below, in order.
+        table: where it is open.
     """
 
-    __slots__ = ("agent", "began", "children", "defers", "first", "kind", "mono", "owned", "parent", "run_id", "scope")
+    __slots__ = (
+        "agent",
+        "began",
+        "children",
+        "defers",
+        "first",
+        "kind",
+        "mono",
+        "owned",
+        "parent",
+        "run_id",
+        "scope",
+        "table",
+    )
 
     def __init__(self, run_id: UUID, parent: Run | None, kind: str, scope: Scope, *, owned: bool, mono: int) -> None:
         self.run_id = run_id
@@ -61,6 +75,7 @@ class Run:
         self.first = 0
         self.defers = False
         self.children: dict[UUID, Run] = {}
+        self.table: RunTable
 
     def is_under(self, other: Run | None) -> bool:
         """Tell whether `other` is this run or an ancestor of it."""
@@ -144,6 +159,7 @@ class RunTable:
     def add(self, run: Run) -> None:
         """Enter a run that has started."""
         runs = self._runs
+        run.table = self
         runs[run.run_id] = run
         if run.parent is not None:
             run.parent.children[run.run_id] = run

@@ -7,6 +7,7 @@ history of a long conversation is not converted again for every turn. Everything
 from __future__ import annotations
 
 import weakref
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from langchain_core.documents import Document
@@ -17,9 +18,9 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from relay_core.payloads import Frozen, freeze
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-__all__ = ["kept", "llm_request", "llm_result", "message_fields", "reply", "shown", "tool_definition"]
+__all__ = ["llm_request", "llm_result", "message_fields", "reply", "shown", "tool_definition"]
 
 _ROLES: Final = {
     "human": "user",
@@ -35,31 +36,30 @@ _ATOMS: Final = frozenset({str, int, float, bool, type(None), bytes})
 
 
 class _Kept:
-    """Values made from objects, kept while the objects live and look the same."""
+    """Values made from objects, kept while the objects live."""
+
+    __slots__ = ("_known",)
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[weakref.ref[Any], tuple[Any, ...], Any]] = {}
+        self._known: dict[int, tuple[weakref.ref[Any], Any]] = {}
 
-    def get(self, owner: Any, parts: tuple[Any, ...], make: Callable[[], Any]) -> Any:
-        """Give the value for `owner`, made anew if one of the objects in `parts` is another one than last time."""
-        key = id(owner)
-        entry = self._known.get(key)
-        if entry is not None and entry[0]() is owner and all(a is b for a, b in zip(entry[1], parts, strict=True)):
-            return entry[2]
-        value = make()
-        try:
-            # Bound to the dictionary, not to self: the callback may come late.
-            reference = weakref.ref(owner, lambda _, known=self._known, key=key: known.pop(key, None))
-        except TypeError:
-            return value
-        self._known[key] = (reference, parts, value)
-        return value
+    def find(self, owner: Any) -> Any:
+        """Give what was kept for this very object, or None."""
+        entry = self._known.get(id(owner))
+        return entry[1] if entry is not None and entry[0]() is owner else None
+
+    def keep(self, owner: Any, value: Any) -> None:
+        """Keep `value` as long as `owner` lives."""
+        key, known = id(owner), self._known
+        with suppress(TypeError):  # it takes no weak references
+            known[key] = (weakref.ref(owner, lambda _: known.pop(key, None)), value)
 
     def __len__(self) -> int:
         return len(self._known)
 
 
-kept: Final = _Kept()
+_messages: Final = _Kept()
+_tools: Final = _Kept()
 
 
 def message_fields(message: BaseMessage) -> dict[str, Any]:
@@ -83,8 +83,21 @@ def message_fields(message: BaseMessage) -> dict[str, Any]:
 
 
 def _message(message: BaseMessage) -> Frozen:
-    parts = (message.content, getattr(message, "tool_calls", None), message.id, message.name)
-    return kept.get(message, parts, lambda: Frozen(freeze(message_fields(message))))
+    """Give a message frozen; anew if a field was assigned since. The fields are read past pydantic, for speed."""
+    now = message.__dict__
+    known = _messages.find(message)
+    if known is not None:
+        content, calls, identity, name, frozen = known
+        if (
+            now.get("content") is content
+            and now.get("tool_calls") is calls
+            and now.get("id") is identity
+            and now.get("name") is name
+        ):
+            return frozen
+    frozen = Frozen(freeze(message_fields(message)))
+    _messages.keep(message, (now.get("content"), now.get("tool_calls"), now.get("id"), now.get("name"), frozen))
+    return frozen
 
 
 def shown(value: Any, depth: int = _DEPTH) -> Any:
@@ -203,7 +216,11 @@ def tool_definition(tool: Any) -> Any:
     """Give a tool as the model is told of it. Reading a schema is slow, so it is done once per tool."""
     if isinstance(tool, dict):
         return tool
-    return kept.get(tool, (tool.name, tool.description), lambda: Frozen(freeze(_definition(tool))))
+    known = _tools.find(tool)
+    if known is None or known[0] is not tool.description:
+        known = (tool.description, Frozen(freeze(_definition(tool))))
+        _tools.keep(tool, known)
+    return known[1]
 
 
 def _definition(tool: Any) -> dict[str, Any]:

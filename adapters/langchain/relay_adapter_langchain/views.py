@@ -22,6 +22,8 @@ from relay_adapter_langchain.messages import message_view
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from relay_core.llm import FinishReason
+
 __all__ = ["native_tool_choice", "request_view", "response_view", "spelling"]
 
 _SPELLINGS: Final = {
@@ -29,7 +31,7 @@ _SPELLINGS: Final = {
     "stop": ("stop", "stop_sequences"),
 }
 _MODES: Final = {"auto": "auto", "none": "none", "any": "required", "required": "required"}
-_FINISH: Final = {
+_FINISH: Final[dict[str, FinishReason]] = {
     "stop": "stop",
     "end_turn": "stop",
     "stop_sequence": "stop",

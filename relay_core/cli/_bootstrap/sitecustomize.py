@@ -46,7 +46,8 @@ def _say(text: str) -> None:
         sys.stderr.write("relay run: " + "".join(c if c.isprintable() else " " for c in text) + "\n")
 
 
-try:
-    _run_hidden_sitecustomize()
-finally:
-    _start_relay()
+if "_RELAY_RUN_PID" in os.environ:  # else somebody imports this file to look at it
+    try:
+        _run_hidden_sitecustomize()
+    finally:
+        _start_relay()

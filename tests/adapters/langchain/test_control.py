@@ -380,7 +380,17 @@ def test_an_unknown_tool_is_reported_and_answered(observed, scripted):
     provider = scripted(turns(ToolCall("nonsense", {"a": 1})))
     result = agent(provider, observed, add).invoke({"messages": "go"})
     assert result["messages"][2].status == "error"
-    assert observed.one("tool").name == "nonsense"
+    assert (observed.one("tool").name, observed.one("tool").status) == ("nonsense", "error")
+
+
+def test_a_failure_that_the_framework_handles_is_still_one(observed, scripted):
+    provider = scripted(turns(ToolCall("add", {"a": "no number", "b": 2})))
+    result = agent(provider, observed, add).invoke({"messages": "go"})
+    assert result["messages"][2].status == "error"
+    failed = observed.one("tool")
+    assert failed.status == "error"
+    assert failed.end["metadata"]["error.type"] == "ValidationError"
+    assert failed.end["data"]["status"] == "error"
 
 
 def test_the_middleware_adds_no_node_and_passes_when_disabled(monkeypatch, scripted):
@@ -402,3 +412,41 @@ def test_a_wrong_option_says_what_is_right():
 
 def test_the_middleware_is_an_agent_middleware():
     assert isinstance(RelayMiddleware(), AgentMiddleware)
+
+
+async def test_an_async_stream_that_is_left_early_is_cancelled(observed, scripted):
+    provider = scripted(lambda request: Reply(text="one two three four", chunk_delay=0.05))
+    stream = agent(provider, observed, add).astream({"messages": "go"}, stream_mode="messages")
+    async for chunk, _ in stream:
+        if chunk.content:
+            break
+    await stream.aclose()
+    await asyncio.sleep(0.2)  # the ends come a turn of the loop later
+    assert {p.status for p in observed.scopes()} == {"cancelled"}
+    assert len(observed.table()) == 0
+
+
+def test_a_stream_that_is_left_early_is_cancelled(observed, scripted):
+    provider = scripted(lambda request: Reply(text="one two three four", chunk_delay=0.05))
+    stream = agent(provider, observed, add).stream({"messages": "go"}, stream_mode="messages")
+    for chunk, _ in stream:
+        if chunk.content:
+            break
+    stream.close()
+    assert observed.one("agent").status == "cancelled"
+
+
+async def test_the_same_agent_in_many_tasks_and_threads(observed, scripted):
+    provider = scripted(turns(ToolCall("add", {"a": 1, "b": 2})))
+    one = agent(provider, observed, add)
+    jobs = [asyncio.to_thread(one.invoke, {"messages": "go"}) for _ in range(4)]
+    jobs += [one.ainvoke({"messages": "go"}) for _ in range(4)]
+    results = await asyncio.gather(*jobs)
+    assert all(r["messages"][2].content == "3" for r in results)
+    roots = observed.scopes("agent")
+    assert len(roots) == 8
+    assert {p.parent for p in roots} == {None}
+    assert {tuple(observed.path(p)) for p in observed.scopes("llm")} == {("calc", "model", "ChatOpenAI")}
+    for root in roots:
+        mine = [e for e in observed.events if e["propagation_root_uuid"] == root.uuid and e["category"] == "llm"]
+        assert len(mine) == 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 import weakref
 from uuid import uuid4
 
@@ -12,7 +13,7 @@ from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableLambda
 
-from relay_adapter_langchain import RelayCallbackHandler
+from relay_adapter_langchain import RelayCallbackHandler, instrument, uninstrument
 from relay_adapter_langchain.runs import Run, RunTable, table_of
 
 
@@ -74,12 +75,15 @@ def test_the_table_is_bounded():
     assert [run.scope.status for run in runs] == ["cancelled"] * 7 + [None] * 3
 
 
-def test_a_run_that_never_ends_is_given_up():
+def test_a_run_that_never_ends_is_given_up_with_all_below():
     runtime = relay_core.Relay()
-    table = RunTable(runtime, ttl=0.0)
-    first = add(table, runtime)
-    below = add(table, runtime, first)
-    assert (first.scope.status, below.scope.status) == ("cancelled", "cancelled") or len(table) <= 1
+    table = RunTable(runtime, ttl=0.01)
+    root = add(table, runtime)
+    below = add(table, runtime, root)
+    time.sleep(0.02)
+    fresh = add(table, runtime)
+    assert [run.scope.status for run in (root, below, fresh)] == ["cancelled", "cancelled", None]
+    assert len(table) == 1
 
 
 def test_a_runtime_can_be_forgotten():
@@ -108,3 +112,29 @@ async def test_nothing_is_left_after_two_thousand_runs(observed):
         assert all(isinstance(r, asyncio.CancelledError) for r in results)
     assert len(observed.table()) == 0
     assert len(observed.scopes("llm")) == 2_000
+
+
+def test_runs_that_are_open_when_observation_stops_still_end(trace):
+    def body(q):
+        uninstrument()
+        return RunnableLambda(len, name="unseen").invoke("abc")
+
+    instrument(trace.relay)
+    assert RunnableLambda(body, name="seen").invoke("x") == 3
+    assert [(p.name, p.status) for p in trace.scopes()] == [("seen", "ok")]
+
+
+def test_runs_that_are_open_when_the_runtime_changes_end_where_they_began(trace):
+    other = relay_core.Relay()
+
+    def body(q):
+        instrument(other)
+        return RunnableLambda(len, name="elsewhere").invoke("abc")
+
+    instrument(trace.relay)
+    try:
+        RunnableLambda(body, name="here").invoke("x")
+    finally:
+        uninstrument()
+    assert [(p.name, p.status) for p in trace.scopes()] == [("here", "ok")]
+    assert len(table_of(other)) == 0

@@ -94,7 +94,7 @@ def test_wrong_usage(relay):
 def help_texts():
     import click
 
-    group = click.Context(cli, info_name="relay", terminal_width=100)
+    group = click.Context(cli, info_name="relay", terminal_width=100, **cli.context_settings)
     yield "relay", cli.get_help(group)
     for name in COMMANDS:
         command = cli.get_command(group, name)
@@ -276,7 +276,9 @@ def test_doctor_of_a_wrong_configuration(relay, tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["append", "overwrite"])
-def test_doctor_checks_event_files_and_never_empties_them(relay, tmp_path, mode):
+def test_doctor_checks_event_files_and_never_empties_them(relay, tmp_path, mode, monkeypatch):
+    pytest.importorskip("relay_plugin_observability")
+    monkeypatch.setenv("RELAY_ADAPTERS", "none")
     (tmp_path / "e.jsonl").write_text("kept\n")
     (tmp_path / "e.jsonl").chmod(0o600)
     (tmp_path / "c.toml").write_text(
@@ -304,6 +306,8 @@ def test_doctor_of_a_file(relay, trip):
 
 
 def test_the_demo_shows_what_it_promises(relay_process, tmp_path):
+    for module in ("langchain_openai", "relay_adapter_langchain", "relay_plugin_observability"):
+        pytest.importorskip(module)
     from relay_core.trajectory import load
 
     done = relay_process("demo", "--out", "first")

@@ -32,6 +32,7 @@ def script(tmp_path):
 
 @pytest.mark.parametrize("command", [(), (sys.executable,)])
 def test_an_unchanged_program_writes_events(relay_process, script, tmp_path, command):
+    pytest.importorskip("relay_plugin_observability")
     from relay_core.trajectory import load
 
     out = tmp_path / "runs"
@@ -50,6 +51,7 @@ def test_modules_and_options_after_the_program(relay_process, script):
 
 
 def test_processes_below_are_under_relay_too(relay_process, script, tmp_path):
+    pytest.importorskip("relay_plugin_observability")
     from relay_core.trajectory import load
 
     script("""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import random
 import subprocess
 import sys
@@ -118,6 +119,8 @@ def test_a_directory_is_merged_and_sorted_by_time(trip, tmp_path):
     (tmp_path / "other.txt").write_text("no events")
     (tmp_path / "empty.jsonl").write_bytes(b"")
     (tmp_path / "wrong.jsonl").write_bytes(b"no events\n")
+    (tmp_path / "dangling.jsonl").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "fifo.jsonl")
     found = load(tmp_path)
     assert [child.name for child in found.roots[0].children] == ["chat", "no_shell", "search"]
     assert found.files == 3
