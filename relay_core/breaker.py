@@ -26,6 +26,13 @@ def note_fault(relay: Relay, where: str, error: BaseException) -> None:
         _next_log = now + _LOG_EVERY
         # The type only: a message may hold what the program keeps secret.
         _log.warning("relay: %s failed with %s; %d internal faults so far", where, type(error).__qualname__, faults)
-    if faults == relay.settings.breaker_limit:
+    if faults >= relay.settings.breaker_limit and _is_first(relay):
         _log.error("relay: %d internal faults; telemetry is off for this process, policy stays in force", faults)
         relay.turn_off_telemetry()
+
+
+def _is_first(relay: Relay) -> bool:
+    with relay._lock:  # pyright: ignore[reportPrivateUsage]  # two threads may get here at once
+        first = "telemetry_off" not in relay.counters
+        relay.counters["telemetry_off"] = 1
+    return first

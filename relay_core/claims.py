@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
+from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,12 +17,14 @@ if TYPE_CHECKING:
 
     from relay_core.calls import Call
     from relay_core.llm import LlmResponse
+    from relay_core.payloads import Encoder
     from relay_core.runtime import Relay
     from relay_core.scopes import Scope
 
-__all__ = ["Claim", "ResponseIndex", "hold"]
+__all__ = ["Claim", "ResponseIndex", "hold", "responses_of"]
 
 _REMEMBERED = 4_096
+_indexes: WeakKeyDictionary[Encoder, ResponseIndex] = WeakKeyDictionary()
 
 
 class Claim:
@@ -87,8 +90,7 @@ def hold(relay: Relay, call: Call, scope: Scope) -> Claim | None:
     if call.claims:
         return Claim(relay, scope, call.kind).__enter__()
     if call.kind == "tool" and relay.has_claim():
-        cleared = Claim(relay, scope, "tool")
-        return cleared.__enter__()
+        return Claim(relay, scope, "none").__enter__()  # nobody asks for this kind
     return None
 
 
@@ -107,3 +109,9 @@ class ResponseIndex:
             with suppress(KeyError, RuntimeError, StopIteration):  # another thread has made room
                 del seen[next(iter(seen))]
         return seen.setdefault(response_id, uuid)
+
+
+def responses_of(encoder: Encoder) -> ResponseIndex:
+    """Give the index of the runtime that an encoder belongs to; each runtime has one encoder."""
+    found = _indexes.get(encoder)
+    return _indexes.setdefault(encoder, ResponseIndex()) if found is None else found

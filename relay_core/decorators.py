@@ -79,6 +79,8 @@ def _generator(template: Scope, fn: Callable[..., Any]) -> Callable[..., Any]:
                     given = yield item
                     resume = inner.send
                 except GeneratorExit:
+                    with scope.activate():  # the body's cleanup belongs to the scope
+                        inner.close()
                     raise
                 except BaseException as error:  # noqa: BLE001  # thrown in by the caller: the body decides
                     resume, given = inner.throw, error
@@ -88,9 +90,6 @@ def _generator(template: Scope, fn: Callable[..., Any]) -> Callable[..., Any]:
         except BaseException as error:
             scope.close(error=error)
             raise
-        finally:
-            with scope.activate():
-                inner.close()
 
     return wrapper
 
@@ -109,6 +108,8 @@ def _async_generator(template: Scope, fn: Callable[..., Any]) -> Callable[..., A
                     given = yield item
                     resume = inner.asend
                 except GeneratorExit:
+                    with scope.activate():  # as in _generator
+                        await inner.aclose()
                     raise
                 except BaseException as error:  # noqa: BLE001  # thrown in by the caller: the body decides
                     resume, given = inner.athrow, error
@@ -117,8 +118,5 @@ def _async_generator(template: Scope, fn: Callable[..., Any]) -> Callable[..., A
         except BaseException as error:
             scope.close(error=error)
             raise
-        finally:
-            with scope.activate():
-                await inner.aclose()
 
     return wrapper

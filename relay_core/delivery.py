@@ -6,7 +6,10 @@ import logging
 import threading
 import time
 from collections import deque
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
+
+from relay_core.payload_types import type_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
     from relay_core.events import Event
     from relay_core.middleware import Registration
 
-__all__ = ["Barrier", "Lane", "Sink", "prepare"]
+__all__ = ["Barrier", "Lane", "Sink", "inside", "prepare"]
 
 _log = logging.getLogger("relay")
 _LOG_EVERY: Final = 60.0  # seconds between two log lines about one subscriber
@@ -22,6 +25,9 @@ _LANE_EVENTS: Final = 8_192
 _SLOW: Final = 0.02  # seconds of delivery after which a subscriber gets its own thread
 _LANE_LOOK: Final = 5.0  # seconds after which an idle lane looks whether its subscriber is still registered
 _POLICIES: Final = frozenset({"block", "drop_newest", "drop_oldest"})
+
+inside: ContextVar[Any] = ContextVar("relay_inside", default=None)
+"""In a subscriber, also in an async one, what runs its coroutines: a runtime must not wait for its own thread."""
 
 
 class Sink:
@@ -45,7 +51,7 @@ class Sink:
         self.removed = False
         self.delivered = 0
         self.dropped: dict[str, int] = {}
-        self._lock = threading.Lock()
+        self.turn = 0
         self._next_log = 0.0
         self.reset()
 
@@ -64,55 +70,87 @@ class Sink:
         """
         self.done, self.todo = 0, events
         if self.batches:
-            self._guarded(self.many, events, len(events), run_async)
+            count = len(events)
+            error = self.attempt(self.many, events, run_async)
+            if error is None:
+                self.delivered += count
+                self.done += count
+            else:
+                self.failed(error, count)
+                self.done += count
         else:
-            one, looked = self.one, self.lane is not None
-            began = time.monotonic()
-            for event in events:
-                try:
-                    result = one(event)
-                    if self.is_async:
-                        run_async(result)
-                except BaseException as error:  # noqa: BLE001  # also SystemExit and KeyboardInterrupt: not the program's
-                    self.drop("error")
-                    self._complain(error)
-                else:
-                    self.delivered += 1
-                self.done += 1
-                if not looked and self.done & 15 == 1 and time.monotonic() - began > _SLOW:
-                    self.lane = Lane(self, run_async, events[self.done :])
-                    break
-        self.todo, self.done = (), 0
+            self._each(events, run_async)
+        self.todo, self.done, self.turn = (), 0, self.turn + 1
         self.stalled = False
 
-    def _guarded(self, call: Any, argument: Any, count: int, run_async: Any) -> None:
+    def _each(self, events: Sequence[Event], run_async: Any) -> None:
+        one, is_async, began = self.one, self.is_async, time.monotonic()
+        for event in events:
+            try:
+                result = one(event)
+                if is_async:
+                    run_async(result)
+            except BaseException as error:  # noqa: BLE001  # also SystemExit and KeyboardInterrupt: not the program's
+                self.failed(error)
+            else:
+                self.delivered += 1
+            self.done += 1
+            if self.done & 15 == 1 and time.monotonic() - began > _SLOW and self.lane is None:
+                lane = Lane(self, run_async, events[self.done :])
+                if self._divert(lane):
+                    lane.serve()
+                    return
+
+    def _divert(self, lane: Lane) -> bool:
+        with self._lock:
+            if self.lane is not None:
+                return False
+            # At once, so that no event is counted twice.
+            self.lane, self.todo, self.done, self.turn = lane, (), 0, self.turn + 1
+            return True
+
+    def detach(self, thread: threading.Thread, run_async: Any) -> bool:
+        """Leave the subscriber to the thread that is stuck in it. False if it has a lane already."""
+        with self._lock:
+            if self.lane is not None:
+                return False
+            self.lane = Lane(self, run_async, thread=thread)
+            return True
+
+    def attempt(self, call: Any, argument: Any, run_async: Any) -> BaseException | None:
+        """Run a callback once and give what it raised."""
         try:
             result = call(argument)
-            if self.is_async:
+            if self.is_async or hasattr(type_of(result), "__await__"):
                 run_async(result)
-        except BaseException as error:  # noqa: BLE001  # see deliver
-            self.drop("error", count)
-            self._complain(error)
-        else:
-            self.delivered += count
-        self.done = count
+        except BaseException as error:  # noqa: BLE001  # see _each
+            return error
+        return None
+
+    def failed(self, error: BaseException, count: int = 1) -> None:
+        """Account for events that the subscriber has failed on, and say so once a minute."""
+        self.drop("error", count)
+        self.complain(error)
 
     def drop(self, reason: str, count: int = 1) -> None:
         """Account for events that this subscriber will not get."""
         with self._lock:
             self.dropped[reason] = self.dropped.get(reason, 0) + count
 
+    def lost(self) -> int:
+        """Count the events that it did not get, for any reason."""
+        return sum(tuple(self.dropped.values()))
+
     def held(self) -> int:
         """Count the events it has taken over and not finished."""
         lane = self.lane
         return len(self.todo) - self.done + (len(lane) if lane is not None else 0)
 
-    def account(self, pending: int) -> dict[str, Any]:
+    def account(self, delivered: int, pending: int, dropped: dict[str, int]) -> dict[str, Any]:
         """Give accepted, delivered, pending and dropped by reason."""
-        dropped = dict(self.dropped)
         return {
-            "accepted": self.delivered + sum(dropped.values()) + pending,
-            "delivered": self.delivered,
+            "accepted": delivered + sum(dropped.values()) + pending,
+            "delivered": delivered,
             "pending": pending,
             "dropped": dropped,
             "policy": self.policy,
@@ -126,10 +164,11 @@ class Sink:
             if callable(call):
                 try:
                     call(max(0.0, deadline - time.monotonic()))
-                except Exception as error:  # noqa: BLE001  # an exporter's trouble is its own
-                    self._complain(error)
+                except BaseException as error:  # noqa: BLE001  # an exporter's trouble is its own
+                    self.complain(error)
 
-    def _complain(self, error: BaseException) -> None:
+    def complain(self, error: BaseException) -> None:
+        """Log a failure of the subscriber, at most once a minute."""
         now = time.monotonic()
         if now >= self._next_log:
             self._next_log = now + _LOG_EVERY
@@ -149,54 +188,87 @@ class Lane:
         sink: whose it is.
         run_async: runs a coroutine to its end.
         events: what the subscriber has not had yet.
-        threaded: start a thread; False if a thread that is stuck in the subscriber will call `run` when it is back.
+        thread: a thread that is stuck in the subscriber and will call `run` when it is back; default a new one.
     """
 
-    def __init__(self, sink: Sink, run_async: Any, events: Iterable[Event] = (), *, threaded: bool = True) -> None:
+    def __init__(
+        self, sink: Sink, run_async: Any, events: Iterable[Event] = (), *, thread: threading.Thread | None = None
+    ) -> None:
         self._sink = sink
         self._run_async = run_async
         self._queue: deque[Event | Barrier] = deque(events)
+        self._lock = threading.Lock()
         self._wake = threading.Event()
         self._stopped = False
-        self.thread = threading.current_thread()
-        if threaded:
-            self.thread = threading.Thread(target=self.run, name=f"relay-{sink.name}", daemon=True)
-            self.thread.start()
+        self.thread = thread
 
     def __len__(self) -> int:
-        return sum(1 for item in tuple(self._queue) if not isinstance(item, Barrier))
+        return sum(1 for item in self._queue.copy() if not isinstance(item, Barrier))
 
-    def put(self, item: Event | Barrier) -> None:
-        """Queue an event, or give it up when the lane is full."""
-        if isinstance(item, Barrier):
-            self._queue.append(item)
-        elif len(self._queue) >= _LANE_EVENTS:
-            self._sink.drop("subscriber_slow")
-        else:
-            self._queue.append(item)
+    def extend(self, items: Iterable[Event | Barrier]) -> None:
+        """Queue events and barriers, or give events up when the lane is full; `serve` comes next."""
+        for item in items:
+            if len(self._queue) >= _LANE_EVENTS and not isinstance(item, Barrier):
+                self._sink.drop("subscriber_slow")
+            else:
+                self._queue.append(item)
+
+    def serve(self) -> None:
+        """Wake the lane's thread; start one where there is none."""
+        with self._lock:
+            if self.thread is None and not self._stopped:
+                self.thread = threading.Thread(target=self.run, name=f"relay-{self._sink.name}", daemon=True)
+                try:
+                    self.thread.start()
+                except RuntimeError:  # no thread can start any more, at interpreter exit
+                    self.thread = None
         self._wake.set()
+        if self.thread is None:
+            self._work()
 
     def run(self) -> None:
-        """Serve the subscriber until stopped."""
-        self.thread = threading.current_thread()
-        while not self._stopped:
-            try:
-                item = self._queue.popleft()
-            except IndexError:
-                if self._sink.removed:
+        """Serve the subscriber until stopped, or removed and done."""
+        inside.set(self._run_async)
+        while True:
+            self._work()
+            with self._lock:
+                if self._stopped or (self._sink.removed and not self._queue):
+                    self.thread = None  # a late event starts another one
                     break
-                self._wake.wait(_LANE_LOOK)
-                self._wake.clear()
-                continue
+            self._wake.wait(_LANE_LOOK)
+            self._wake.clear()
+        self._give_up(0)
+
+    def _work(self) -> None:
+        sink, queue = self._sink, self._queue
+        while queue and not self._stopped:
+            item = queue[0]  # it stays there until it is accounted for
             if isinstance(item, Barrier):
-                item.settle([self._sink], lane=self)
+                item.settle(sink)
+                queue.popleft()
+                continue
+            if sink.batches:
+                error = sink.attempt(sink.many, (item,), self._run_async)
             else:
-                self._sink.deliver((item,), self._run_async)
+                error = sink.attempt(sink.one, item, self._run_async)
+            if error is None:
+                sink.delivered += 1
+                queue.popleft()
+            else:
+                sink.failed(error)
+                queue.popleft()
+            sink.stalled = False
 
     def stop(self) -> None:
-        """End the thread when it is back from the subscriber."""
+        """End the thread when it is back from the subscriber; what it has not begun is given up."""
         self._stopped = True
         self._wake.set()
+        self._give_up(0 if self.thread is None else 1)  # the first one may be in the subscriber's hands
+
+    def _give_up(self, kept: int) -> None:
+        while self._stopped and len(self._queue) > kept:
+            if not isinstance(self._queue.pop(), Barrier):
+                self._sink.drop("shutdown")
 
 
 class Barrier:
@@ -210,30 +282,33 @@ class Barrier:
     def __init__(self, deadline: float, *, close: bool) -> None:
         self._deadline = deadline
         self._close = close
+        self._lock = threading.Lock()
+        self._open = 1
         self._passed = threading.Event()
-        self._lanes: dict[int, threading.Event] = {}
 
-    def follow(self, lane: Lane) -> None:
-        """Wait for a lane too."""
-        self._lanes[id(lane)] = threading.Event()
-        lane.put(self)
+    def expect(self) -> None:
+        """Wait for one more subscriber."""
+        with self._lock:
+            self._open += 1
 
-    def settle(self, sinks: Iterable[Sink], lane: Lane | None = None) -> None:
-        """Everything before the barrier is handed over to these subscribers."""
-        for sink in sinks:
-            sink.settle(self._deadline, close=self._close)
-        (self._passed if lane is None else self._lanes[id(lane)]).set()
+    def done(self) -> None:
+        """One of those that it waits for is done."""
+        with self._lock:
+            self._open -= 1
+            if not self._open:
+                self._passed.set()
 
-    def wait(self, timeout: float) -> bool:
-        """Wait for the worker to get here."""
-        return self._passed.wait(timeout)
+    def settle(self, sink: Sink) -> None:
+        """Everything before the barrier is handed over to this subscriber."""
+        sink.settle(self._deadline, close=self._close)
+        self.done()
 
-    def wait_for_lanes(self, deadline: float) -> bool:
-        """Wait for the subscribers with threads of their own."""
-        return all(done.wait(max(0.0, deadline - time.monotonic())) for done in tuple(self._lanes.values()))
+    def wait(self) -> bool:
+        """Wait, at most until the deadline. Returns whether all are done."""
+        return self._passed.wait(max(0.0, self._deadline - time.monotonic()))
 
 
-def prepare(event: Event, run_async: Any) -> Event:
+def prepare(event: Any, run_async: Any) -> Any:
     """Run metadata injectors (a failing one adds nothing) and sanitizers (a failing one clears the event)."""
     for entry in event.route.injectors:
         try:

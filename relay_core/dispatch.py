@@ -14,11 +14,14 @@ from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from relay_core.delivery import Barrier, Lane, Sink, prepare
+from relay_core.delivery import Barrier, Sink, inside, prepare
+from relay_core.payload_types import type_of
+from relay_core.payloads import Packed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from relay_core.delivery import Lane
     from relay_core.events import Event
     from relay_core.settings import Settings
 
@@ -30,7 +33,8 @@ _IDLE_TICKS: Final = 20  # then the worker sleeps until somebody wakes it
 _BATCH: Final = 512
 _STUCK: Final = 0.25  # seconds after which the worker is replaced
 _BUSY: Final = 64  # events in the queue above which weights are taken
-_SAMPLE: Final = 16  # one event in so many is weighed, for all of them
+_SCAN: Final = 1_024  # oldest events among which one to give up is looked for
+_READS: Final = 100  # attempts at reading an account between two moves of events
 
 
 class FlushReport(NamedTuple):
@@ -69,6 +73,8 @@ class Dispatcher:
         self._max_events = settings.queue.max_events
         self._max_bytes = settings.queue.max_bytes
         self._wait = settings.queue.block_timeout
+        self._busy = min(_BUSY, self._max_events)
+        self._light = self._max_bytes // (2 * self._max_events)  # so many bytes are not worth counting
         self.sinks: weakref.WeakSet[Sink] = weakref.WeakSet()  # a scope's own subscribers go with it
         self.closed = False
         self._reset()
@@ -80,11 +86,15 @@ class Dispatcher:
         self._wake = threading.Event()
         self._space = threading.Event()
         self._idle = True
+        self._working = threading.Event()
         self._worker: threading.Thread | None = None
+        self._watcher: threading.Thread | None = None
         self._bytes = 0
         self._bytes_done = 0
         self._plan: deque[tuple[Any, Any]] = deque()
         self._taken: Sequence[Event] = ()
+        self._moves = 0  # odd while events move from the queue to the subscribers
+        self._calling: Sink | None = None
         self._since = 0.0
 
     def after_fork(self) -> None:
@@ -98,23 +108,23 @@ class Dispatcher:
     def put(self, event: Event) -> None:
         """Accept an event, or account for why not. Never raises, never does I/O, waits only within the block policy."""
         queue = self._queue
-        if len(queue) >= _BUSY or self.closed:
-            self._put_busy(event)
+        queued = len(queue)
+        if queued >= self._busy or self.closed:
+            self._put_busy(event, queued)
             return
         queue.append(event)
         if self._idle:
             self._rouse()
 
-    def _put_busy(self, event: Event) -> None:
+    def _put_busy(self, event: Event, queued: int) -> None:
         if self.closed:
             self._drop(event, "shutdown")
             return
-        queued = len(self._queue)
-        if not queued % _SAMPLE:
-            event.weight = _weigh(event.raw) * _SAMPLE
-            self._replace_if_stuck()
+        weight = _weigh(event.raw)
+        if weight > self._light:
+            event.weight = weight
             with self._lock:
-                self._bytes += event.weight
+                self._bytes += weight
         if queued >= self._max_events or self._bytes - self._bytes_done > self._max_bytes:
             self._put_full(event)
             return
@@ -123,7 +133,7 @@ class Dispatcher:
             self._rouse()
 
     def _full(self, event: Event) -> bool:
-        reserve = 2 if event.source is None or event.source.parent_uuid is None else 1  # roots are the last to go
+        reserve = 2 if _is_root(event) else 1  # roots are the last to go
         return (
             len(self._queue) >= self._max_events * reserve or self._bytes - self._bytes_done > self._max_bytes * reserve
         )
@@ -135,12 +145,10 @@ class Dispatcher:
         fits = not self._full(event) or (bool(waiting) and self._wait_for_space(event, waiting))
         kept = sinks
         if not fits:
+            kept = tuple(sink for sink in sinks if sink.policy == "drop_oldest" and self._drop_oldest(sink, event))
             for sink in sinks:
-                if sink.policy == "drop_oldest":
-                    self._drop_oldest(sink)
-                else:
-                    sink.drop("queue_full" if sink.policy == "drop_newest" else "deadline")
-            kept = tuple(sink for sink in sinks if sink.policy == "drop_oldest")
+                if sink not in kept:
+                    sink.drop("deadline" if sink.policy == "block" else "queue_full")
         if kept:
             event.route = event.route if kept is sinks else event.route.with_sinks(kept)
             self._queue.append(event)
@@ -150,13 +158,12 @@ class Dispatcher:
         self._rouse()
 
     def _wait_for_space(self, event: Event, waiting: list[Sink]) -> bool:
-        if threading.current_thread() is self._worker:
-            return True  # a subscriber that emits: waiting for itself would never end
+        if self._is_inside():
+            return False  # a subscriber that emits: waiting for itself would never end
         deadline = time.monotonic() + self._wait
         while self._full(event):
             self._space.clear()
             self._rouse()
-            self._replace_if_stuck()
             left = deadline - time.monotonic()
             if left <= 0:
                 for sink in waiting:
@@ -165,29 +172,34 @@ class Dispatcher:
             self._space.wait(min(left, 0.05))
         return True
 
-    def _drop_oldest(self, sink: Sink) -> None:
-        """Give up this subscriber's oldest event that is no root's."""
-        for i in range(len(self._queue)):
-            try:
-                old = self._queue[i]
-            except IndexError:
-                return
-            if isinstance(old, Barrier) or sink not in old.route.sinks or _is_root(old):
-                continue
-            left = tuple(s for s in old.route.sinks if s is not sink)
-            old.route = old.route.with_sinks(left)
-            sink.drop("queue_full")
-            if not left:
-                self._discard(old)
-            return
+    def _drop_oldest(self, sink: Sink, event: Event) -> bool:
+        """Give up this subscriber's oldest event that is no root's; for a root's event, if need be, any."""
+        with self._lock:  # the worker takes nothing meanwhile
+            queue, fallback = self._queue, -1
+            for index in range(min(len(queue), _SCAN)):
+                old = queue[index]
+                if isinstance(old, Barrier) or sink not in old.route.sinks:
+                    continue
+                if not _is_root(old):
+                    break
+                fallback = index if fallback < 0 else fallback
+            else:
+                index = fallback if _is_root(event) else -1
+            if index < 0:
+                return False
+            self._give_up(index, sink)
+            return True
 
-    def _discard(self, event: Event) -> None:
-        try:
-            self._queue.remove(event)
-        except ValueError:
-            return
-        with self._lock:
-            self._bytes_done += event.weight
+    def _give_up(self, index: int, sink: Sink) -> None:
+        old: Any = self._queue[index]
+        left = tuple(s for s in old.route.sinks if s is not sink)
+        self._moves += 1
+        old.route = old.route.with_sinks(left)
+        sink.drop("queue_full")
+        if not left:
+            del self._queue[index]
+            self._bytes_done += old.weight
+        self._moves += 1
 
     def _drop(self, event: Event, reason: str) -> None:
         for sink in event.route.sinks:
@@ -199,21 +211,28 @@ class Dispatcher:
             with self._lock:
                 if self._worker is None and not self.closed:
                     self._start_worker()
+                    self._watcher = self._start(self._watch, "relay-watch")
         self._wake.set()
 
     def _start_worker(self) -> None:
-        worker = threading.Thread(target=self._run, name="relay-dispatch", daemon=True)
-        self._worker = worker
+        self._worker = self._start(self._run, "relay-dispatch")
+
+    def _start(self, target: Callable[[], None], name: str) -> threading.Thread | None:
+        thread = threading.Thread(target=target, name=name, daemon=True)
         try:
-            worker.start()
+            thread.start()
         except RuntimeError as error:  # no thread can start any more, at interpreter exit
-            self._worker = None
-            self._fault("start of the dispatcher", error)
+            self._fault("start of a thread", error)
+            return None
+        return thread
 
     # -- the worker's side ---------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         me = threading.current_thread()
+        inside.set(self.run_async)
+        with self._lock:  # whoever started this thread has noted it by now
+            pass
         ticks = 0
         while self._worker is me:
             if self._work(me):
@@ -234,60 +253,94 @@ class Dispatcher:
     def _work(self, me: threading.Thread) -> bool:
         """Do one batch, or the rest of the one that a replaced worker left. Returns whether there was anything."""
         self._idle = False
-        if not self._plan:
-            self._take()
-        worked = bool(self._plan)
-        while self._plan:
-            sink, events = self._plan.popleft()
-            if sink is None:
-                self._pass(events)
-            elif sink.lane is not None:
-                for event in events:
-                    sink.lane.put(event)
-            else:
-                self._calling, self._since = sink, time.monotonic()
-                sink.deliver(events, self.run_async)
-                self._since = 0.0
-            if self._worker is not me:  # replaced while it was stuck: from now on it serves that subscriber alone
-                if sink is not None and sink.lane is not None:
-                    sink.lane.run()
-                return False
+        try:
+            worked = bool(self._plan) or self._take()
+            while self._plan:
+                sink, what = self._plan.popleft()
+                if sink is None:
+                    what.done()
+                elif not self._serve(sink, what, me):
+                    return False
+        except Exception as error:  # noqa: BLE001  # the worker lives on
+            self._fault("delivering events", error)
+            return True
         if worked:
             self._space.set()
         return worked
 
-    def _take(self) -> None:
-        """Take what is there, up to a batch or a barrier, and plan who gets what."""
-        queue = self._queue
-        plan: dict[Sink, list[Event]] = {}
+    def _serve(self, sink: Sink, what: Any, me: threading.Thread) -> bool:
+        """Hand events or a barrier to a subscriber. Returns False if this thread was replaced meanwhile."""
+        if sink.lane is not None:
+            sink.lane.extend((what,))
+            sink.lane.serve()
+            return True
+        self._calling, self._since = sink, time.monotonic()
+        if not self._working.is_set():
+            self._working.set()
+        if type(what) is Barrier:
+            what.settle(sink)
+        else:
+            sink.deliver(what, self.run_async)
+        with self._lock:
+            if self._worker is me:
+                self._since = 0.0
+                return True
+        lane: Any = sink.lane
+        if lane is not None and lane.thread is me:  # from now on this thread serves that subscriber alone
+            lane.run()
+        return False
+
+    def _take(self) -> bool:
+        """Take what is there, up to a batch or a barrier, and plan who gets what. Returns whether there was anything."""
         taken: list[Event] = []
-        self._taken = taken
         barrier: Barrier | None = None
-        while len(taken) < _BATCH:
-            try:
-                item: Any = queue.popleft()
-            except IndexError:
-                break
-            if type(item) is Barrier:
-                barrier = item
-                break
-            taken.append(item)
-            self._bytes_done += item.weight
-            route = item.route
-            if route.sanitizers or route.injectors:
-                item = self._prepared(item)
+        with self._lock:
+            self._moves += 1
+            self._taken, queue = taken, self._queue
+            while len(taken) < _BATCH:
+                try:
+                    item: Any = queue.popleft()
+                except IndexError:
+                    break
+                if type(item) is Barrier:
+                    barrier = item
+                    break
+                taken.append(item)
+                self._bytes_done += item.weight
+            self._moves += 1
+        self._plan_events(taken)
+        if barrier is not None:
+            for sink in self._known():
+                barrier.expect()
+                self._plan.append((sink, barrier))
+            self._plan.append((None, barrier))
+        return bool(taken) or barrier is not None
+
+    def _plan_events(self, taken: list[Event]) -> None:
+        plan: dict[Sink, list[Event]] = {}
+        for event in taken:
+            route = event.route
+            ready = self._prepared(event) if route.sanitizers or route.injectors else event
             for sink in route.sinks:
                 events = plan.get(sink)
                 if events is None:
                     events = plan[sink] = []
-                events.append(item)
-        for sink, events in plan.items():
-            if sink.lane is None:
-                sink.todo, sink.done = events, 0
-            self._plan.append((sink, events))
-        self._taken = ()
-        if barrier is not None:
-            self._plan.append((None, barrier))
+                events.append(ready)
+        lanes: list[Lane] = []
+        with self._lock:
+            self._moves += 1
+            for sink, events in plan.items():
+                lane = sink.lane
+                if lane is None:
+                    sink.todo, sink.done = events, 0
+                    self._plan.append((sink, events))
+                else:
+                    lane.extend(events)
+                    lanes.append(lane)
+            self._taken = ()
+            self._moves += 1
+        for lane in lanes:
+            lane.serve()
 
     def _prepared(self, event: Event) -> Event:
         try:
@@ -296,92 +349,126 @@ class Dispatcher:
             self._fault("preparing an event", error)
             return event.cleared()
 
-    def _replace_if_stuck(self) -> None:
+    def _watch(self) -> None:
         """Give the queue to a new worker when a subscriber holds the present one for too long."""
-        since = self._since
-        if not since or time.monotonic() - since < _STUCK:
-            return
         with self._lock:
-            sink = self._calling
-            if self._since != since or self.closed:
+            me = self._watcher
+        while self._watcher is me:
+            since = self._since
+            if not since:
+                self._working.clear()
+                if not self._since:
+                    self._working.wait()
+                time.sleep(_STUCK)  # not at every batch
+            elif (left := since + _STUCK - time.monotonic()) > 0:
+                time.sleep(left)
+            else:
+                self._replace(since)
+                time.sleep(_TICK)
+
+    def _replace(self, since: float) -> None:
+        with self._lock:
+            worker, sink = self._worker, self._calling
+            if self._since != since or worker is None or sink is None or not sink.detach(worker, self.run_async):
                 return
-            rest = tuple(sink.todo[sink.done + 1 :]) if not sink.batches else ()
-            sink.todo = sink.todo[: sink.done + 1] if not sink.batches else sink.todo
-            sink.lane = Lane(sink, self.run_async, rest, threaded=False)  # the stuck thread serves it once it is back
             self._since = 0.0
             self._start_worker()
 
     # -- barriers and accounts -----------------------------------------------------------------------------------
 
-    def flush(self, timeout: float, *, close: bool = False) -> FlushReport:
+    def flush(self, timeout: float) -> FlushReport:
         """Wait until everything emitted before is handed over, at most `timeout` seconds."""
-        if threading.current_thread() is self._worker or self._in_lane():
+        if self._is_inside() or self.closed:
             return self.report(timed_out=self.pending() > 0)
-        deadline = time.monotonic() + timeout
-        barrier = Barrier(deadline, close=close)
-        done = True
-        if self._worker is not None or self._queue:
-            self._queue.append(barrier)
-            self._rouse()
-            while not (done := barrier.wait(min(0.05, max(0.0, deadline - time.monotonic())))):
-                if time.monotonic() >= deadline:
-                    break
-                self._replace_if_stuck()
-        elif close or self.sinks:
-            barrier.settle(tuple(self.sinks))
-        done = done and barrier.wait_for_lanes(deadline)
-        return self.report(timed_out=not done)
+        return self.report(timed_out=not self._settle(timeout, close=False))
 
-    def _pass(self, barrier: Barrier) -> None:
-        sinks = tuple(self.sinks)
-        for sink in sinks:
-            if sink.lane is not None:
-                barrier.follow(sink.lane)
-        barrier.settle([sink for sink in sinks if sink.lane is None])
-
-    def _in_lane(self) -> bool:
-        me = threading.current_thread()
-        return any(sink.lane is not None and sink.lane.thread is me for sink in tuple(self.sinks))
+    def _settle(self, timeout: float, *, close: bool) -> bool:
+        if self._worker is None and not self._queue:
+            return True
+        barrier = Barrier(time.monotonic() + timeout, close=close)
+        self._queue.append(barrier)
+        self._rouse()
+        if self._worker is None:  # at interpreter exit no thread can start
+            self._worker = threading.current_thread()
+            while self._work(self._worker):
+                pass
+        return barrier.wait()
 
     def shutdown(self, timeout: float) -> FlushReport:
         """Flush, close the subscribers, end the worker. Events after that are counted as dropped."""
-        report = self.flush(timeout, close=True)
-        self.closed = True
-        self._worker = None
+        with self._lock:
+            first, self.closed = not self.closed, True
+        if not first:
+            return self.report(timed_out=self.pending() > 0)
+        if self._is_inside():
+            done = False  # waiting for itself would never end
+        elif self._worker is None and not self._queue:
+            done = self._close_unused(timeout)
+        else:
+            done = self._settle(timeout, close=True)
+        self._worker = self._watcher = None
         self._wake.set()
-        for sink in tuple(self.sinks):
+        self._working.set()
+        self._give_up_rest()
+        return self.report(timed_out=not done)
+
+    def _close_unused(self, timeout: float) -> bool:
+        """Close subscribers that never got an event; there is no worker to do it."""
+        barrier = Barrier(time.monotonic() + timeout, close=True)
+        for sink in self._known():
+            barrier.expect()
+            barrier.settle(sink)
+        return True
+
+    def _give_up_rest(self) -> None:
+        while self._queue:
+            item = self._queue.popleft()
+            if not isinstance(item, Barrier):
+                self._drop(item, "shutdown")
+        for sink in self._known():
             if sink.lane is not None:
                 sink.lane.stop()
-        return report
+
+    def _is_inside(self) -> bool:
+        return inside.get() == self.run_async
+
+    def _known(self) -> tuple[Sink, ...]:
+        while True:
+            try:
+                return tuple(self.sinks)
+            except RuntimeError:  # another thread registers a subscriber
+                continue
 
     def pending(self, sink: Sink | None = None) -> int:
         """Count the events accepted and not yet handed over, for one subscriber or for all."""
-        chosen = tuple(self.sinks) if sink is None else (sink,)
-        total = sum(s.held() for s in chosen)
-        for event in (*self._waiting(), *self._taken):
-            total += len(event.route.sinks) if sink is None else sink in event.route.sinks
-        return total
+        return self._count(self._known() if sink is None else (sink,), every=sink is None)[1]
 
-    def _waiting(self) -> list[Event]:
-        while True:
-            try:
-                return [item for item in tuple(self._queue) if not isinstance(item, Barrier)]
-            except RuntimeError:  # it changed while being copied
-                continue
+    def _count(self, sinks: tuple[Sink, ...], *, every: bool) -> tuple[int, int, int]:
+        """Count delivered, pending and dropped; again, while events move meanwhile."""
+        delivered = total = dropped = 0
+        for _ in range(_READS):
+            before = (self._moves, *((s.turn, s.delivered, s.lost()) for s in sinks))
+            total = sum(s.held() for s in sinks)
+            for event in (*self._queue.copy(), *self._taken):
+                if not isinstance(event, Barrier):
+                    total += len(event.route.sinks) if every else sinks[0] in event.route.sinks
+            delivered, dropped = sum(s.delivered for s in sinks), sum(s.lost() for s in sinks)
+            if not self._moves & 1 and before == (self._moves, *((s.turn, s.delivered, s.lost()) for s in sinks)):
+                break
+            time.sleep(0)
+        return delivered, total, dropped
 
     def report(self, *, timed_out: bool = False) -> FlushReport:
         """Sum up the accounts of all subscribers."""
-        sinks = tuple(self.sinks)
-        return FlushReport(
-            delivered=sum(s.delivered for s in sinks),
-            pending=self.pending(),
-            dropped=sum(sum(s.dropped.values()) for s in sinks),
-            timed_out=timed_out,
-        )
+        return FlushReport(*self._count(self._known(), every=True), timed_out)
 
     def stats(self) -> dict[str, dict[str, Any]]:
         """Give the account of each subscriber, by name."""
-        return {sink.name: sink.account(self.pending(sink)) for sink in tuple(self.sinks)}
+        found: dict[str, dict[str, Any]] = {}
+        for sink in self._known():
+            delivered, pending, _ = self._count((sink,), every=False)
+            found[sink.name] = sink.account(delivered, pending, dict(sink.dropped))
+        return found
 
 
 def _is_root(event: Event) -> bool:
@@ -390,7 +477,9 @@ def _is_root(event: Event) -> bool:
 
 def _weigh(raw: Any) -> int:
     """Estimate the bytes that a frozen payload keeps alive, from its two upper levels."""
-    kind = type(raw)
+    kind = type_of(raw)
+    if kind is Packed:
+        return len(raw.data)
     if kind is str:
         return len(raw)
     if kind is dict:
@@ -401,7 +490,7 @@ def _weigh(raw: Any) -> int:
 
 
 def _weigh_child(value: Any) -> int:
-    kind = type(value)
+    kind = type_of(value)
     if kind is str:
         return 60 + len(value)
     return 300 * len(value) + 64 if kind is dict or kind is list or kind is tuple else 32

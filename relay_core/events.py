@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 import msgspec
 
+from relay_core.claims import responses_of
 from relay_core.errors import UsageError
 from relay_core.ids import uuid_of
 
@@ -26,6 +27,7 @@ ATOF_VERSION: Final = "0.1"
 _OTEL_STATUS: Final = {"ok": "OK", "cached": "OK", "error": "ERROR"}
 _LACKING: Final[Any] = msgspec.UNSET
 _REPLACEABLE: Final = frozenset({"name", "data", "metadata", "category_profile"})
+_VIEWS: Final = frozenset({"annotated_request", "annotated_response"})
 _encode = msgspec.json.Encoder().encode
 
 
@@ -83,7 +85,7 @@ class Identity:
 _MADE_LATE: Final = frozenset({Deferred, ChunkNote})
 
 
-class Event(msgspec.Struct, eq=False):
+class Event(msgspec.Struct, eq=False, gc=False):
     """What scope and mark events share. Attributes carry ATOF's names.
 
     Attributes:
@@ -140,6 +142,10 @@ class Event(msgspec.Struct, eq=False):
     @property
     def encoder(self) -> Encoder:
         """What turns payloads into JSON, with this runtime's limits and scrubbing rules."""
+        if self.route is None:  # read back from a file
+            from relay_core.payloads import Encoder  # noqa: PLC0415  # only who edits such an event needs one
+
+            return Encoder()
         return self.route.encoder
 
     def replace(self, **changes: Any) -> Event:
@@ -155,15 +161,24 @@ class Event(msgspec.Struct, eq=False):
             raise UsageError(f"an event's {', '.join(sorted(unknown))} cannot be replaced; {sorted(_REPLACEABLE)} can")
         made: Event = msgspec.structs.replace(self)
         made.cache = dict(self.cache) if self.cache else {}
+        made.cache.pop("json", None)
         encoder = self.encoder
         for field in changes.keys() & {"data", "metadata", "category_profile"}:
             made.cache[field] = encoder.tree(encoder.freeze(changes[field]), markers=True)
-        if "category_profile" not in changes and "data" in changes:
-            made.cache.pop("category_profile", None)  # views are read from the data that observers see
-            made.cache["data_replaced"] = True
+        if "category_profile" in changes:
+            made.cache["profile_replaced"] = True
+        elif "data" in changes:
+            made._drop_views(made.cache)
         if "name" in changes:
-            made.new_name = str(changes["name"])
+            made.new_name = encoder.name(changes["name"])
         return made
+
+    def _drop_views(self, cache: dict[str, Any]) -> None:
+        """Forget views of data that was replaced: they are read again from the data that observers see."""
+        cache["data_replaced"] = True
+        profile = cache.pop("category_profile", None)
+        if "profile_replaced" in cache or self.route is None:
+            cache["category_profile"] = profile and {k: v for k, v in profile.items() if k not in _VIEWS}
 
     def cleared(self) -> Event:
         """Make a copy without data, metadata and profile: what is left when a sanitizer fails."""
@@ -215,7 +230,7 @@ class Event(msgspec.Struct, eq=False):
         raise UsageError("only scope and mark events have a line")
 
 
-class ScopeEvent(Event, eq=False):
+class ScopeEvent(Event, eq=False, gc=False):
     """The start or end of a scope; both carry the same ``uuid``."""
 
     kind: ClassVar[str] = "scope"
@@ -270,11 +285,22 @@ class ScopeEvent(Event, eq=False):
             "relay.status": source.status,
         }
         failure = getattr(source, "_failure", None)
-        if failure is not None:
+        if failure is not None and outcome["otel.status_code"] != "OK":  # leaving by SystemExit(0) is no error
             kind, message = failure
             outcome["otel.status_description"] = self.encoder.text(message)
             outcome["error.type"] = kind
+        if self.view is not None and source.category == "llm":
+            outcome.update(self._make_ownership())
         return {**given, **outcome} if given else outcome
+
+    def _make_ownership(self) -> dict[str, Any]:
+        """Tell if another scope has reported this response before: then its usage is not to be counted again."""
+        view: dict[str, Any] = (self.category_profile or {}).get("annotated_response") or {}
+        response_id = view.get("id")
+        if not isinstance(response_id, str) or not response_id:
+            return {}
+        first = responses_of(self.encoder).first(response_id, self.uuid)
+        return {} if first == self.uuid else {"relay.duplicate_of": first, "relay.usage_owner": False}
 
     def _make_profile(self) -> dict[str, Any] | None:
         profile: dict[str, Any] | None = Event._make_profile(self)
@@ -309,7 +335,7 @@ class ScopeEvent(Event, eq=False):
         )
 
 
-class MarkEvent(Event, eq=False):
+class MarkEvent(Event, eq=False, gc=False):
     """A point in time under a scope, or under none."""
 
     kind: ClassVar[str] = "mark"

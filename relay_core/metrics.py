@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from typing import TYPE_CHECKING, Any, Final
 
@@ -74,15 +75,19 @@ class Measurement:
             raise UsageError(f"measurement {name!r}: {problem}")
 
     def _problem(self) -> str | None:
-        if not _NAME.match(self.name):
+        if not _is_text(self.name) or not _NAME.match(self.name):
             return "the name needs a letter first, then letters, digits, _ . - /, at most 255 in all"
         if self.kind not in _VALUE_TYPES:
             return f"kind {self.kind!r} is none of {', '.join(_VALUE_TYPES)}"
         if self.value_type not in _VALUE_TYPES[self.kind]:
             return f"a {self.kind} takes {' or '.join(_VALUE_TYPES[self.kind])}, not {self.value_type!r}"
-        if self.unit is not None and not (self.unit.isascii() and len(self.unit) <= _UNIT_LENGTH):
+        if self.unit is not None and not (
+            _is_text(self.unit) and self.unit.isascii() and len(self.unit) <= _UNIT_LENGTH
+        ):
             return "the unit must be ASCII of at most 63 characters"
         rising = self.boundaries or []
+        if not all(_is_finite(value) for value in rising):
+            return "the boundaries must be finite numbers"
         if any(a >= b for a, b in itertools.pairwise(rising)):
             return "the boundaries must rise strictly"
         return self._value_problem() or self._attribute_problem()
@@ -91,7 +96,7 @@ class Measurement:
         value: Any = self.value
         if type(value) not in ((int,) if self.value_type != "f64" else (int, float)):
             return f"{self.value_type} needs {'a number' if self.value_type == 'f64' else 'an int'}, got {value!r}"
-        if value != value or value in (float("inf"), float("-inf")):  # noqa: PLR0124  # NaN
+        if not _is_finite(value):
             return "the value must be finite"
         low, high = _RANGES.get(self.value_type, (value, value))
         if not low <= value <= high:
@@ -100,6 +105,8 @@ class Measurement:
 
     def _attribute_problem(self) -> str | None:
         for key, value in (self.attributes or {}).items():
+            if not _is_text(key):
+                return f"attribute {key!r} needs text as its name"
             items: list[Any] = value if isinstance(value, list) else [value]
             if len({type(item) for item in items}) > 1 or any(type(i) not in (str, bool, int, float) for i in items):
                 return f"attribute {key!r} must be text, bool, int or float, or a list of one of them"
@@ -108,6 +115,18 @@ class Measurement:
     def to_dict(self) -> dict[str, Any]:
         """Give all fields by name."""
         return {slot: getattr(self, slot) for slot in self.__slots__}
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_finite(value: object) -> bool:
+    """Tell whether it is a number that a 64-bit float can hold."""
+    try:
+        return type(value) in (int, float) and math.isfinite(value)  # pyright: ignore[reportArgumentType]  # a number
+    except OverflowError:
+        return False
 
 
 def measured(measurements: Iterable[Any]) -> dict[str, Any]:

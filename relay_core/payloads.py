@@ -21,9 +21,9 @@ from relay_core.payload_walk import walk
 from relay_core.redaction import Redactor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-__all__ = ["DEFAULT_LIMITS", "Encoder", "Frozen", "Limits", "freeze"]
+__all__ = ["DEFAULT_LIMITS", "Encoder", "Frozen", "Limits", "Packed", "freeze"]
 
 _NAME_CHARS: Final = 1024
 
@@ -76,68 +76,73 @@ def _hook(obj: Any) -> Any:
     plain = reduce_object(obj)
     if type(plain) is Note:
         return walk(obj, DEFAULT_LIMITS.max_depth, DEFAULT_LIMITS.max_items, (Frozen,)) if plain.rest else plain
-    if not _fits(plain, DEFAULT_LIMITS.max_items):
+    if type(plain) in _SIZED and len(plain) > DEFAULT_LIMITS.max_items:
         return walk(plain, DEFAULT_LIMITS.max_depth, DEFAULT_LIMITS.max_items, (Frozen,))
     return plain
 
 
 _copy: Final = partial(msgspec.to_builtins, builtin_types=(*KEEP, Frozen, Note), enc_hook=_hook)
-_ATOMS: Final = frozenset(map(id, (int, float, bool, type(None), bytes, Frozen, Note)))
-_SMALL: Final = 16
+_pack_into: Final = msgspec.msgpack.Encoder().encode_into
+_ATOMS: Final = frozenset({str, int, float, bool, type(None), bytes, Frozen, Note})
+_BUFFERS: Final = (8_192, 65_536, 1_048_576)  # bytes
 _UNREADABLE: Final = Note({"unreadable": True})
 
 
-def _fits(obj: Any, limit: int, depth: int = 2) -> bool:
-    """Tell whether the C encoder may have this object: it knows no bounds and runs the code of a few rare types.
+class Packed(msgspec.Struct, gc=False):
+    """A plain payload as MessagePack: one allocation that the garbage collector need not follow."""
 
-    The upper levels are looked at, as far as they are narrow: those who build payloads wrap what is large or odd in a few
-    small layers. What lies deeper goes to the C encoder as it is.
-    """
-    kind = type_of(obj)
-    if kind is dict:
-        if len(obj) > _SMALL:
-            return len(obj) <= limit
-        values = obj.values()
-    elif kind is list or kind is tuple:
-        if len(obj) > _SMALL:
-            return len(obj) <= limit
-        values = obj
-    else:
-        return id(kind) in _ATOMS or sizer(kind)(obj) <= limit
-    for value in values:
-        kind = type_of(value)
-        if kind is str or id(kind) in _ATOMS:
-            continue
-        if kind is dict or kind is list or kind is tuple:
-            if value and not (_fits(value, limit, depth - 1) if depth else len(value) <= limit):
-                return False
-        elif sizer(kind)(value) > limit:
-            return False
-    return True
+    data: bytes
 
 
 def freeze(obj: Any, limits: Bounds = DEFAULT_LIMITS) -> Any:
     """Take a snapshot of any object: cheap, bounded, without running its code.
+
+    Plain values of ordinary size are packed by a C encoder into a buffer that cannot grow, so that it stops where a payload
+    is large. Everything else is copied as a tree that shares text with the original.
 
     Args:
         obj: any object.
         limits: `max_depth` and `max_items` are kept here where the value is unusual; all of them by `Encoder`.
 
     Returns:
-        Plain containers and atoms; text is shared. Only `Encoder` is meant to read it. Never raises.
+        Something that only `Encoder` is meant to read. Never raises.
 
     Example:
         >>> request = {"messages": [("user", "hi")]}
         >>> snapshot = freeze(request)
         >>> request["messages"].clear()
-        >>> snapshot
-        {'messages': [('user', 'hi')]}
+        >>> Encoder().tree(snapshot)
+        {'messages': [['user', 'hi']]}
     """
-    kind = type_of(obj)
-    if kind is str or obj is None or kind is int or kind is bool or kind is float:
+    if type(obj) in _ATOMS:
         return obj
+    for size in _BUFFERS:
+        buffer = bytearray(size)
+        view = memoryview(buffer)  # while it is there, the encoder cannot let the buffer grow
+        try:
+            _pack_into(obj, buffer)
+            return Packed(bytes(buffer))
+        except BufferError:
+            continue
+        except Exception:  # noqa: BLE001  # something that is not plain
+            break
+        finally:
+            view.release()
+    return copy_tree(obj, limits)
+
+
+def copy_tree(obj: Any, limits: Bounds = DEFAULT_LIMITS) -> Any:
+    """Take a snapshot as a tree that shares text with the original; for what is large, or not plain. Never raises."""
+    limit = limits.max_items
     try:
-        if _fits(obj, limits.max_items):
+        kind = type(obj)
+        if kind is dict:
+            fits = len(obj) <= limit and (len(obj) > _SMALL or _fit(obj.values(), limit))
+        elif kind is list or kind is tuple:
+            fits = len(obj) <= limit and (len(obj) > _SMALL or _fit(obj, limit))
+        else:
+            fits = sizer(kind)(obj) <= limit
+        if fits:
             return _copy(obj)
     except (KeyboardInterrupt, SystemExit):
         raise  # a signal of the program
@@ -147,6 +152,18 @@ def freeze(obj: Any, limits: Bounds = DEFAULT_LIMITS) -> Any:
         return walk(obj, limits.max_depth, limits.max_items, (Frozen,))
     except Exception:  # noqa: BLE001  # no memory or no stack left
         return _UNREADABLE
+
+
+_SIZED: Final = frozenset({dict, list, tuple})
+_SMALL: Final = 16
+
+
+def _fit(values: Iterable[Any], limit: int) -> bool:
+    for value in values:
+        kind = type(value)
+        if kind not in _ATOMS and (len(value) if kind in _SIZED else sizer(kind)(value)) > limit:
+            return False
+    return True
 
 
 class Encoder:
@@ -239,6 +256,8 @@ class Encoder:
     # Two results: the tree is given where it was made on the way.
     def _encode(self, frozen: Any, markers: bool) -> tuple[bytes, Any]:
         try:
+            if type(frozen) is Packed:
+                frozen = msgspec.msgpack.decode(frozen.data)
             return self._quick(frozen) or self._slow(frozen, markers)
         except Exception as error:  # noqa: BLE001  # total, whatever happens
             tree = {MARKER: {"unreadable": type_name(type_of(error))}}

@@ -236,9 +236,9 @@ class Scope(Registrar):
         if parent is CURRENT:
             parent = self.parent = relay.current() if relay._resolvers else relay._current.get()
         self._root = None if parent is None else parent if type(parent) is RemoteScope else parent._root or parent
-        self._id = next_number() if relay.ids is None else relay.ids()
         timestamp = self._timestamp
         self._start = relay.clock() if timestamp is None else to_ns(timestamp)
+        self._id = next_number() if relay.ids is None else relay.ids()
         self._mono = relay.monotonic()
         route = self._route = (relay.chains_for(parent) if relay._scoped else relay._chains).route
         self._alive = True
@@ -265,7 +265,8 @@ class Scope(Registrar):
             output: what the work produced; default what `output` was set to.
             status: one of ok, error, cancelled, interrupted, handoff, blocked, cached; default by `error`.
             error: the exception that ended the work.
-            timestamp: aware datetime or nanoseconds since the epoch; never before the start.
+            timestamp: aware datetime or nanoseconds since the epoch; never before the start. Anything else is counted
+                and the time taken from the clock.
             metadata: merged over the scope's metadata.
             profile: merged over the category profile.
             view: the neutral response, for LLM scopes closed by an adapter.
@@ -307,7 +308,12 @@ class Scope(Registrar):
         if self._generation != relay.generation:  # opened before a fork: the parent process owns its end
             return
         start = self._start
-        end = start + relay.monotonic() - self._mono if timestamp is None else to_ns(timestamp)
+        end = start + relay.monotonic() - self._mono
+        if timestamp is not None:
+            try:
+                end = to_ns(timestamp)
+            except UsageError:  # an end must not fail: it takes the time that it has
+                relay.count("bad_timestamps")
         visible = relay.chains_for(self)
         if visible is not route:  # what was registered since: its sanitizers count; its subscribers saw no start
             route = visible.for_end_of(route, self)
@@ -323,6 +329,10 @@ class Scope(Registrar):
                 self.open()
             elif self.status is not None:
                 raise UsageError(f"scope {self.name!r} has ended; make a new one with relay.scope(...)")
+            elif hasattr(self, "_outer"):
+                raise UsageError(
+                    f"scope {self.name!r} was entered before; write `with scope.activate():` to do it again"
+                )
             current = relay._current
             self._outer = current.get()
             current.set(self)

@@ -148,7 +148,7 @@ class Scoping(Registrar):
             if node is scope:
                 self._current.set(scope._outer)
                 return
-            node = node._outer
+            node = getattr(node, "_outer", None)  # a call or an activation restores by itself
 
     def add_resolver(self, resolve: Callable[[], Node | None]) -> Callable[[], None]:
         """Let an adapter tell the current scope. It counts where it lies below the one that the context has.
@@ -225,7 +225,7 @@ class Scoping(Registrar):
             profile: fields of that category.
 
         Raises:
-            UsageError: an unknown severity or category, or a data schema without name and version.
+            UsageError: an unknown severity or category, a data schema without name and version, or a naive time.
 
         Example:
             >>> import relay_core as relay
@@ -239,12 +239,13 @@ class Scoping(Registrar):
             raise UsageError(f"mark {name!r}: no category {category!r}")
         if data_schema is not None and not all(type(data_schema.get(k)) is str for k in ("name", "version")):
             raise UsageError(f"mark {name!r}: data_schema needs name and version, both text")
+        given = None if timestamp is None else to_ns(timestamp)  # misuse shows whether or not somebody observes
         if self.disabled:
             return
         source = self.current() if parent is CURRENT else parent
         route = self.chains_for(source).route
         if route is not None:
-            ns = self.clock() if timestamp is None else to_ns(timestamp)
+            ns = self.clock() if given is None else given
             schema = dict(data_schema) if data_schema is not None else None
             self._emit_mark(source, ns, data, metadata, profile, route, (name, self.new_id(), category, schema))
 

@@ -6,11 +6,12 @@ never starts: nothing is sent, no event is emitted.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterable, Awaitable, Iterable
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from relay_core.calls import begin, chains_at, real_call, resolve
 from relay_core.errors import UsageError
-from relay_core.pipeline import before, execute, refuse_await_only, step_through
+from relay_core.pipeline import before, execute, finished, refuse_await_only, step_through
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
@@ -30,16 +31,18 @@ class Finaliser:
 
     Args:
         relay: the runtime.
-        codec: knows how to put the chunks together, or None.
-        scope: the call's open scope.
+        call: its scope is open; its codec may know how to put the chunks together.
+        scope: the call's scope.
         assemble: puts the list of chunks together to the response that the end event shows.
     """
 
-    __slots__ = ("_assemble", "_chunks", "_first_ns", "_marks", "_relay", "_scope", "count", "note")
+    __slots__ = ("_assemble", "_call", "_chunks", "_first_ns", "_marks", "_relay", "claim", "count", "note", "scope")
 
-    def __init__(self, relay: Relay, codec: Any, scope: Scope, assemble: Callable[[list[Any]], Any] | None) -> None:
+    def __init__(self, relay: Relay, call: LlmCall, scope: Scope, assemble: Callable[[list[Any]], Any] | None) -> None:
         self._relay = relay
-        self._scope = scope
+        self._call = call
+        self.scope = scope
+        self.claim = call.claimed
         self._assemble = assemble
         observed = scope._route is not None
         self._chunks: list[Any] | None = [] if observed else None
@@ -47,8 +50,8 @@ class Finaliser:
         self._first_ns = 0
         self.count = 0
         self.note = self._note if observed else None
-        if codec is not None and assemble is None:
-            self._assemble = _assembler(codec)
+        if call.codec is not None and assemble is None:
+            self._assemble = _assembler(call.codec)
 
     def _note(self, chunk: Any) -> None:
         """Note one chunk, already counted, before it goes to the consumer."""
@@ -58,7 +61,7 @@ class Finaliser:
         if index < _KEPT_CHUNKS:
             self._chunks.append(chunk)  # pyright: ignore[reportOptionalMemberAccess]  # observed
         if self._marks:
-            self._relay.emit_chunk(self._scope, index, chunk)
+            self._relay.emit_chunk(self.scope, index, chunk)
 
     def finish(self, cause: str, error: BaseException | None = None) -> None:
         """End the scope; the first cause counts.
@@ -67,7 +70,7 @@ class Finaliser:
             cause: complete, closed (the consumer left), abandoned (it was collected), cancelled or error.
             error: the exception that ended it, if any.
         """
-        scope = self._scope
+        scope = self.scope
         if scope.closed:
             return
         facts: dict[str, Any] = {"end_cause": cause, "chunks": self.count}
@@ -76,10 +79,13 @@ class Finaliser:
         profile = None
         if self._first_ns:
             profile = {"time_to_first_chunk": (self._first_ns - scope._mono) / 1e9}
+        status = "cancelled" if cause in ("closed", "abandoned") else None
+        if cause == "complete" and not self._call.ran:
+            status = "cached"  # an intercept gave the stream instead of the provider
         scope.close(
             output=self._output(),
             error=error,
-            status="cancelled" if cause in ("closed", "abandoned") else None,
+            status=status,
             metadata={"relay.stream": facts},
             profile=profile,
         )
@@ -125,28 +131,33 @@ class _Opening:
         call.parent = resolve(relay, call.parent)
         self.chain = chains_at(relay, call.parent).llm
 
-    async def begin(self, *, wait: bool) -> tuple[Any, Finaliser, Scope]:
-        """Run policy, open the scope, get the iterator."""
-        relay, call, chain = self.relay, self.call, self.chain
+    async def begin(self, *, wait: bool) -> tuple[Any, Finaliser | None]:
+        """Run policy, open the scope, get the iterator. No finaliser where a layer around this one has the call."""
+        relay, chain = self.relay, self.chain
+        call: Any = self.call
+        if call.claims and relay.inner_claim(call.kind) is not None:
+            return await finished(self.fn(call.request), wait), None
         if chain is not None and (chain.guardrails or chain.requests):
             call = await before(relay, chain, call, wait)
         outer = begin(relay, call)
         scope = call.scope
         assert scope is not None  # begin has opened it
-        final = Finaliser(relay, call.codec, scope, self.assemble)
+        final = Finaliser(relay, call, scope, self.assemble)
         try:
             executions = chain.executions if chain is not None else ()
             source = await execute(executions, call, real_call(call, self.fn), wait)
         except BaseException as error:
-            final.finish("error", error)
+            self.leave(final, error)
             raise
         finally:
             relay.swap(outer)
             relay.release(call.claimed)
-        return source, final, scope
+        return source, final
 
-    def leave(self, final: Finaliser, error: BaseException) -> None:
+    def leave(self, final: Finaliser | None, error: BaseException) -> None:
         """End the scope of a stream that did not run to its end."""
+        if final is None:
+            return
         if isinstance(error, GeneratorExit):
             final.finish("closed" if self.closed else "abandoned")
         else:
@@ -187,27 +198,18 @@ class Stream:
 
 
 def _iterate(opening: _Opening) -> Generator[Any, None, None]:
-    source, final, scope = step_through(opening.begin(wait=False))
-    current, note = opening.relay._current, final.note
+    source, final = step_through(opening.begin(wait=False))
     try:
-        if note is None:  # nobody observes: the scope need not be current between chunks, which costs most of a chunk
-            for chunk in _iterator(source, scope):
+        iterator = _iterator(source, opening.call)
+        if final is None:
+            yield from iterator
+        elif final.note is None and final.claim is None:
+            # Nobody observes: the scope need not be current between chunks, which costs most of a chunk.
+            for chunk in iterator:
                 final.count += 1
                 yield chunk
-            return
-        iterator = _iterator(source, scope)
-        while True:
-            outer = current.get()
-            current.set(scope)
-            try:
-                chunk = next(iterator)
-            except StopIteration:
-                break
-            finally:
-                current.set(outer)
-            final.count += 1
-            note(chunk)
-            yield chunk
+        else:
+            yield from _steps(opening.relay, iterator, final)
     except BaseException as error:
         opening.leave(final, error)
         raise
@@ -217,16 +219,38 @@ def _iterate(opening: _Opening) -> Generator[Any, None, None]:
             if callable(close):
                 close()
         finally:
-            final.finish("complete")
+            if final is not None:
+                final.finish("complete")
 
 
-def _iterator(source: Any, scope: Scope) -> Iterator[Any]:
-    if not hasattr(type(source), "__iter__"):
+def _steps(relay: Relay, iterator: Iterator[Any], final: Finaliser) -> Generator[Any, None, None]:
+    """Give the chunks; while the source makes one, the call's scope is current, and its claim, if it has one."""
+    scope, note, claim, current = final.scope, final.note, final.claim, relay._current
+    while True:
+        outer = current.get()
+        current.set(scope)
+        if claim is not None:
+            claim.__enter__()
+        try:
+            chunk = next(iterator)
+        except StopIteration:
+            return
+        finally:
+            current.set(outer)
+            relay.release(claim)
+        final.count += 1
+        if note is not None:
+            note(chunk)
+        yield chunk
+
+
+def _iterator(source: Any, call: LlmCall) -> Iterator[Any]:
+    if not isinstance(source, Iterable):
         raise UsageError(
-            f"stream_llm {scope.name!r}: the function gave {type(source).__name__}, which is no iterable; "
+            f"stream_llm {call.name!r}: the function gave {type(source).__name__}, which is no iterable; "
             f"use astream_llm for async streams"
         )
-    return iter(source)
+    return iter(source)  # pyright: ignore[reportUnknownVariableType,reportUnknownArgumentType]  # of anything
 
 
 class AsyncStream:
@@ -267,44 +291,58 @@ class AsyncStream:
         await self.aclose()
 
 
-async def _aiterate(opening: _Opening) -> AsyncGenerator[Any, None]:
-    relay = opening.relay
-    source, final, scope = await opening.begin(wait=True)
-    current, note = relay._current, final.note
-    outer = None
+async def _aiterate(  # noqa: PLR0912  # one loop: a second async generator would cost as much as the chunk
+    opening: _Opening,
+) -> AsyncGenerator[Any, None]:
+    source, final = await opening.begin(wait=True)
     try:
-        _check_async(source, scope)
-        if note is None:  # as in _iterate
+        _check_async(source, opening.call)
+        if final is None or (final.note is None and final.claim is None):  # as in _iterate
             async for chunk in source:
-                final.count += 1
+                if final is not None:
+                    final.count += 1
                 yield chunk
-            return
-        outer = current.get()
-        current.set(scope)
-        async for chunk in source:
-            current.set(outer)
-            final.count += 1
-            note(chunk)
-            yield chunk
-            outer = current.get()
-            current.set(scope)
-        current.set(outer)
+        else:
+            relay, scope, note, claim = opening.relay, final.scope, final.note, final.claim
+            current, step = relay._current, aiter(source).__anext__
+            while True:
+                outer = current.get()
+                current.set(scope)
+                if claim is not None:
+                    claim.__enter__()
+                try:
+                    chunk = await step()
+                except StopAsyncIteration:
+                    break
+                finally:
+                    current.set(outer)
+                    relay.release(claim)
+                final.count += 1
+                if note is not None:
+                    note(chunk)
+                yield chunk
     except BaseException as error:
-        if current.get() is scope:  # it broke inside the source; at a yield the consumer's scope is current
-            current.set(outer)
         opening.leave(final, error)
         raise
     finally:
-        close = getattr(source, "aclose", None)
         try:
-            if callable(close):
-                await close()
+            await _aclose(source)
         finally:
-            final.finish("complete")
+            if final is not None:
+                final.finish("complete")
 
 
-def _check_async(source: Any, scope: Scope) -> None:
-    if not hasattr(type(source), "__aiter__"):
+async def _aclose(source: Any) -> None:
+    """Close the provider's stream: async generators have `aclose`, the streams of SDKs an async `close`."""
+    close = getattr(source, "aclose", None) or getattr(source, "close", None)
+    if callable(close):
+        done = close()
+        if isinstance(done, Awaitable):
+            await done
+
+
+def _check_async(source: Any, call: LlmCall) -> None:
+    if not isinstance(source, AsyncIterable):
         raise UsageError(
-            f"astream_llm {scope.name!r}: the function gave {type(source).__name__}, which is no async iterable"
+            f"astream_llm {call.name!r}: the function gave {type(source).__name__}, which is no async iterable"
         )

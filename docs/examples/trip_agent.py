@@ -11,14 +11,14 @@ import os
 from contextlib import ExitStack
 from pathlib import Path
 
-import relay_core
 from langchain.agents import create_agent
 from langchain_core.messages import AIMessageChunk
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
-from relay_core.testing.fake_provider import FakeProvider, Reply, ToolCall
 
+import relay_core
 from relay_adapter_langchain import RelayMiddleware, instrument
+from relay_core.testing.fake_provider import FakeProvider, Reply, ToolCall
 from relay_plugin_observability import AtofExporter
 
 QUESTION = "Book me a trip to Lisbon on 12 June: a flight, a hotel, and get rid of my old booking A-17."

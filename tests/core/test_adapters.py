@@ -10,6 +10,7 @@ import threading
 import weakref
 
 import pytest
+
 import relay_core as relay
 from relay_core.adapters import Adapter, AdapterHost, host_of
 from relay_core.settings import Adapters, Settings

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from relay_core.codecs import (
     Codec,
     CodecRegistry,

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from relay_core.config import Config, Row, environment_names, key_lines, load
 from relay_core.errors import ConfigError
 from relay_core.settings import Origin, PluginEntry, Queue, Settings, validate_section

@@ -11,6 +11,7 @@ import pytest
 from langchain_core.messages import AIMessageChunk
 from langchain_openai import ChatOpenAI
 from pydantic import BaseModel
+
 from relay_core.testing.fake_provider import (
     Failure,
     FakeProvider,

@@ -11,6 +11,7 @@ from http.client import HTTPConnection, IncompleteRead, RemoteDisconnected
 
 import openai
 import pytest
+
 from relay_core.testing.fake_provider import (
     Drop,
     Echo,

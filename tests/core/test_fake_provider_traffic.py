@@ -8,6 +8,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
+
 from relay_core.testing.fake_provider import (
     FakeProvider,
     Reply,

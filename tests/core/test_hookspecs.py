@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import msgspec
 import pytest
+
 import relay_core as relay
 from relay_core import hookimpl, hookspecs
 from relay_core.hookspecs import CALL_PATH, HOOKS

@@ -7,6 +7,7 @@ from decimal import Decimal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from relay_core.annotations import annotated_request, annotated_response
 from relay_core.errors import UsageError
 from relay_core.llm import (

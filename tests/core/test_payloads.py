@@ -24,6 +24,7 @@ import pydantic
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from relay_core.payloads import DEFAULT_LIMITS, Encoder, Frozen, Limits, freeze
 from relay_core.redaction import REDACTED, Redactor
 from relay_core.settings import Settings

@@ -12,6 +12,7 @@ import weakref
 
 import msgspec
 import pytest
+
 import relay_core as relay
 from relay_core import hookimpl, plugins
 from relay_core.plugins import PluginHost, configure, host_of

@@ -14,9 +14,10 @@ from email.message import Message
 from wsgiref.headers import Headers
 
 import pytest
-import relay_core as relay
 from hypothesis import given
 from hypothesis import strategies as st
+
+import relay_core as relay
 from relay_core.propagation import extract, extract_env, inject, inject_env
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"

@@ -9,6 +9,7 @@ import uuid
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from relay_core.payloads import Encoder
 from relay_core.redaction import REDACTED, Redactor
 from relay_core.redaction_rules import SECRET_KEY, maybe_secret, plain_name, scrub_pairs, scrub_shapes

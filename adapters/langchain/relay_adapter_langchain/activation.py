@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 from relay_core.errors import AdapterError
 
 if TYPE_CHECKING:
-    from relay_core.runtime import Relay
-
     from relay_adapter_langchain.handler import RelayCallbackHandler
+    from relay_core.runtime import Relay
 
 __all__ = ["LangChainAdapter", "instrument", "uninstrument"]
 

@@ -6,21 +6,19 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
+from relay_adapter_langchain.codec import CODEC
+from relay_adapter_langchain.outcomes import outcome_of
+from relay_adapter_langchain.shapes import reply, shown
 from relay_core.calls import LlmCall, ToolCall, chains_at, managed, resolve, run
 from relay_core.pipeline import CALLS
 from relay_core.scopes import CURRENT, UNSET, Scope
 
-from relay_adapter_langchain.codec import CODEC
-from relay_adapter_langchain.outcomes import outcome_of
-from relay_adapter_langchain.shapes import reply, shown
-
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
+    from relay_adapter_langchain.runs import Run
     from relay_core.claims import Claim
     from relay_core.runtime import Relay
-
-    from relay_adapter_langchain.runs import Run
 
 __all__ = ["AgentToolCall", "CallScope", "Frame", "ModelCall", "aperform", "around_call", "current_frame", "perform"]
 

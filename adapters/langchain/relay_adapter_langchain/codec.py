@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import LLMResult
-from relay_core.errors import CodecError
-from relay_core.llm import LlmRequest, LlmResponse, Message, Node, StreamInfo, same
 
 from relay_adapter_langchain import views
 from relay_adapter_langchain.messages import build, rewritten
 from relay_adapter_langchain.shapes import llm_request, llm_result, message_fields, reply, tool_definition
+from relay_core.errors import CodecError
+from relay_core.llm import LlmRequest, LlmResponse, Message, Node, StreamInfo, same
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,9 +10,9 @@ import functools
 import weakref
 from typing import TYPE_CHECKING, Any, Self
 
-import relay_core
 from langchain_core.callbacks.base import BaseCallbackHandler
 
+import relay_core
 from relay_adapter_langchain import observation
 from relay_adapter_langchain.outcomes import is_cancelled
 from relay_adapter_langchain.runs import table_of
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import BaseMessage
     from langchain_core.outputs import LLMResult
-    from relay_core.runtime import Relay
 
     from relay_adapter_langchain.runs import Run, RunTable
+    from relay_core.runtime import Relay
 
 __all__ = ["RelayCallbackHandler"]
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-import relay_core
 from langchain.agents.middleware import AgentMiddleware
 from langchain_core.messages import AIMessage, ToolMessage
 from langgraph.errors import GraphBubbleUp, ParentCommand
-from relay_core.errors import Blocked, UsageError
 
+import relay_core
 from relay_adapter_langchain.calls import AgentToolCall, Frame, ModelCall, aperform, around_call, perform
 from relay_adapter_langchain.codec import CODEC
+from relay_core.errors import Blocked, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from langchain.agents.middleware import ModelRequest, ToolCallRequest
+
     from relay_core.runtime import Relay
 
 __all__ = ["RelayMiddleware"]

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from relay_core.scopes import UNSET
-
 from relay_adapter_langchain.calls import CallScope, current_frame
 from relay_adapter_langchain.codec import CODEC
 from relay_adapter_langchain.outcomes import outcome_of
 from relay_adapter_langchain.runs import Run
 from relay_adapter_langchain.shapes import llm_request, shown
+from relay_core.scopes import UNSET
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from uuid import UUID
 
-    from relay_core.claims import Claim
-    from relay_core.scopes import Scope
-
     from relay_adapter_langchain.handler import RelayCallbackHandler
     from relay_adapter_langchain.runs import RunTable
+    from relay_core.claims import Claim
+    from relay_core.scopes import Scope
 
 __all__ = [
     "Start",

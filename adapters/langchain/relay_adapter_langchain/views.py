@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from relay_adapter_langchain.messages import message_view
 from relay_core.llm import (
     Choice,
     Finish,
@@ -16,8 +17,6 @@ from relay_core.llm import (
     Usage,
 )
 from relay_core.payloads import Frozen
-
-from relay_adapter_langchain.messages import message_view
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,7 +10,6 @@ from uuid import UUID
 
 from relay_core.errors import ConfigError
 from relay_core.events import iso_time, parse_event
-
 from relay_plugin_observability.file_sink import Durability, FileSink, Mode, SinkStats
 from relay_plugin_observability.paths import DEFAULT_FILENAME, expand_filename, process_values, resolve
 

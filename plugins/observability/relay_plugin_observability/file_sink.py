@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 import msgspec
-from relay_core.errors import ConfigError
 
+from relay_core.errors import ConfigError
 from relay_plugin_observability.append_file import Appended, AppendFile
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from relay_core.hookspecs import hookimpl
-
 from relay_plugin_observability.exporter import AtofExporter
 from relay_plugin_observability.settings import ObservabilitySettings
 

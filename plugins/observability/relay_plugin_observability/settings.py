@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import msgspec
-from relay_core.errors import ConfigError
 
+from relay_core.errors import ConfigError
 from relay_plugin_observability.file_sink import Durability, Mode  # noqa: TC001  # msgspec resolves them at run time
 from relay_plugin_observability.paths import DEFAULT_FILENAME, process_values, resolve
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-import relay_core
 
+import relay_core
 from relay_adapter_langchain import instrument, uninstrument
 from relay_adapter_langchain.runs import table_of
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import pytest
-import relay_core
 from langchain.agents.middleware import ModelRequest, ModelResponse
 from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.tools import tool
+
+import relay_core
+from relay_adapter_langchain import LangChainCodec
 from relay_core.codecs import Codec
 from relay_core.llm import Message, ReasoningPart, TextPart, ToolDefinition
-
-from relay_adapter_langchain import LangChainCodec
 
 codec = LangChainCodec()
 

@@ -7,7 +7,6 @@ import json
 import threading
 
 import pytest
-import relay_core
 from langchain.agents import create_agent
 from langchain.agents.middleware import AgentMiddleware, ModelFallbackMiddleware, ToolRetryMiddleware
 from langchain_core.messages import AIMessageChunk, ToolMessage
@@ -15,9 +14,10 @@ from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command, interrupt
-from relay_core.testing.fake_provider import Failure, FakeProvider, Reply, Tokens, ToolCall
 
+import relay_core
 from relay_adapter_langchain import RelayCallbackHandler, RelayMiddleware
+from relay_core.testing.fake_provider import Failure, FakeProvider, Reply, Tokens, ToolCall
 
 
 @tool

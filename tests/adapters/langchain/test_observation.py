@@ -10,7 +10,6 @@ import threading
 from typing import Any
 
 import pytest
-import relay_core
 from langchain_core.callbacks import BaseCallbackHandler, adispatch_custom_event, dispatch_custom_event
 from langchain_core.documents import Document
 from langchain_core.language_models import FakeListLLM, GenericFakeChatModel
@@ -21,6 +20,7 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableLambda, RunnableParallel
 from langchain_core.tools import tool
 
+import relay_core
 from relay_adapter_langchain import RelayCallbackHandler, instrument, shapes, uninstrument
 
 

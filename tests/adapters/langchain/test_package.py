@@ -10,9 +10,9 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
-import relay_core
 
 import relay_adapter_langchain
+import relay_core
 from relay_adapter_langchain import adapter, uninstrument
 from relay_adapter_langchain.activation import instrument
 

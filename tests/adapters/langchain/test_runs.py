@@ -8,11 +8,11 @@ import time
 import weakref
 from uuid import uuid4
 
-import relay_core
 from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableLambda
 
+import relay_core
 from relay_adapter_langchain import RelayCallbackHandler, instrument, uninstrument
 from relay_adapter_langchain.runs import Run, RunTable, table_of
 

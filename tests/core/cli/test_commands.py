@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+
 from relay_core.cli import COMMANDS, cli
 
 ROOT = Path(__file__).parents[3]

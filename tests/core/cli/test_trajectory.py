@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+
 from relay_core.trajectory import TrajectoryError, load, read
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
+
 from relay_core.errors import ConfigError
 from relay_core.events import parse_event
-
 from relay_plugin_observability import AtofExporter
 from relay_plugin_observability.exporter import GAP
 from relay_plugin_observability.settings import AtofSettings, ObservabilitySettings

@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
-from relay_core.errors import ConfigError
 
+from relay_core.errors import ConfigError
 from relay_plugin_observability import FileSink
 
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX modes, signals and locks")

@@ -3,8 +3,8 @@ from __future__ import annotations
 import os
 
 import pytest
-from relay_core.errors import ConfigError
 
+from relay_core.errors import ConfigError
 from relay_plugin_observability.exporter import AtofExporter
 from relay_plugin_observability.paths import DEFAULT_FILENAME, expand_filename, process_values, resolve
 

@@ -7,10 +7,10 @@ import time
 import weakref
 
 import pytest
+
 import relay_core
 from relay_core.errors import ConfigError
 from relay_core.plugins import configure, host_of
-
 from relay_plugin_observability import plugin
 from relay_plugin_observability.settings import AtofSettings, ObservabilitySettings
 

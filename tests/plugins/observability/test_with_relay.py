@@ -8,9 +8,9 @@ import sys
 import time
 
 import pytest
+
 import relay_core
 from relay_core.events import parse_event
-
 from relay_plugin_observability import AtofExporter
 
 

@@ -1,0 +1,276 @@
+"""A full queue: what each policy gives up, how long a caller waits, and accounts that add up all the time."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from relay_core import Relay
+from relay_core.settings import Queue, Settings
+
+
+class Gate:
+    """A subscriber that is stuck until it is let go."""
+
+    def __init__(self, name="gate", **attributes):
+        self.name = name
+        self.free = threading.Event()
+        self.inside = threading.Event()
+        self.seen = []
+        self.__dict__.update(attributes)
+
+    def on_event(self, event):
+        self.inside.set()
+        self.free.wait(20)
+        self.seen.append((event.name, event.parent_uuid is None, event.kind))
+
+
+class Jam:
+    """A sanitizer that holds the worker itself, so that the queue fills up however patient the runtime is."""
+
+    def __init__(self):
+        self.free = threading.Event()
+        self.inside = threading.Event()
+
+    def __call__(self, event):
+        self.inside.set()
+        self.free.wait(20)
+        return event
+
+
+def jammed(policy, **queue):
+    """Make a runtime whose worker is stuck with one event in its hands."""
+    relay = Relay(Settings(queue=Queue(policy=policy, **{"max_events": 8, "block_timeout": 0.1, **queue})))
+    jam = Jam()
+    relay.register("sanitizer", jam, name="jam")
+    seen = []
+    relay.subscriber(lambda event: seen.append(event.name), name="seen")
+    root = relay.open_scope("root", "agent", parent=None)
+    assert jam.inside.wait(2)
+    return relay, jam, seen, root
+
+
+def account(relay, name="seen"):
+    return relay.stats()["subscribers"][name]
+
+
+class TestPolicies:
+    def test_drop_newest_keeps_the_oldest(self):
+        relay, jam, seen, root = jammed("drop_newest")
+        for n in range(20):
+            root.mark(f"m{n}")
+        assert account(relay)["dropped"] == {"queue_full": 12}
+        assert account(relay)["pending"] == 9
+        jam.free.set()
+        assert relay.flush(timeout=3.0) == (9, 0, 12, False)
+        assert seen == ["root", *(f"m{n}" for n in range(8))]
+
+    def test_drop_oldest_keeps_the_newest(self):
+        relay, jam, seen, root = jammed("drop_oldest")
+        for n in range(20):
+            root.mark(f"m{n}")
+        assert account(relay)["dropped"] == {"queue_full": 12}
+        jam.free.set()
+        assert relay.flush(timeout=3.0) == (9, 0, 12, False)
+        assert seen == ["root", *(f"m{n}" for n in range(12, 20))]
+
+    def test_block_waits_for_room(self):
+        relay, jam, seen, root = jammed("block", block_timeout=5.0)
+        threading.Timer(0.2, jam.free.set).start()
+        began = time.monotonic()
+        for n in range(20):
+            root.mark(f"m{n}")
+        assert 0.1 < time.monotonic() - began < 2.0
+        assert relay.flush(timeout=3.0) == (21, 0, 0, False)
+        assert seen == ["root", *(f"m{n}" for n in range(20))]
+
+    def test_block_waits_up_to_its_deadline_and_then_not_again(self):
+        relay, jam, seen, root = jammed("block", block_timeout=0.2)
+        for n in range(8):
+            root.mark(f"m{n}")
+        began = time.monotonic()
+        root.mark("one too many")
+        assert 0.15 < time.monotonic() - began < 0.5
+        began = time.monotonic()
+        for _ in range(200):
+            root.mark("more")
+        assert time.monotonic() - began < 0.15, "a stalled subscriber is waited for once"
+        assert account(relay)["dropped"] == {"deadline": 201}
+        jam.free.set()
+        assert relay.flush(timeout=3.0) == (9, 0, 201, False)
+        for n in range(8):
+            root.mark(f"again{n}")
+        assert relay.flush(timeout=3.0).delivered == 17, "it has moved, so it gets events again"
+        assert seen[-1] == "again7"
+
+    def test_each_subscriber_may_have_its_own_policy(self):
+        relay = Relay(Settings(queue=Queue(max_events=4, policy="drop_newest")))
+        jam = Jam()
+        relay.register("sanitizer", jam, name="jam")
+        new, old = [], []
+
+        class Latest:
+            name = "latest"
+            queue_policy = "drop_oldest"
+
+            def on_event(self, event):
+                old.append(event.name)
+
+        relay.subscriber(lambda event: new.append(event.name), name="first")
+        relay.subscriber(Latest())
+        root = relay.open_scope("root", parent=None)
+        assert jam.inside.wait(2)
+        for n in range(10):
+            root.mark(f"m{n}")
+        jam.free.set()
+        relay.flush(timeout=3.0)
+        assert new == ["root", "m0", "m1", "m2", "m3"]
+        assert old == ["root", "m6", "m7", "m8", "m9"]
+        assert account(relay, "first")["policy"] == "drop_newest"
+        assert account(relay, "latest")["dropped"] == {"queue_full": 6}
+
+    @pytest.mark.parametrize("policy", ["block", "drop_newest", "drop_oldest"])
+    def test_roots_are_the_last_to_go(self, policy):
+        relay, jam, seen, root = jammed(policy, block_timeout=0.01)
+        for n in range(40):
+            root.mark(f"m{n}")
+        for n in range(4):
+            with relay.scope(f"job{n}", "agent", parent=None):
+                pass
+        jam.free.set()
+        relay.flush(timeout=3.0)
+        assert [name for name in seen if name.startswith("job")] == [f"job{n}" for n in range(4) for _ in range(2)]
+
+    @pytest.mark.parametrize("policy", ["block", "drop_newest", "drop_oldest"])
+    def test_the_queue_is_bounded_for_roots_too(self, policy):
+        relay, jam, seen, _root = jammed(policy, block_timeout=0.01)
+        for n in range(100):
+            relay.open_scope(f"job{n}", parent=None)
+        assert account(relay)["pending"] <= 17
+        assert account(relay)["accepted"] == 101
+        jam.free.set()
+        report = relay.flush(timeout=3.0)
+        assert report.delivered + report.dropped == 101
+        assert len(seen) == report.delivered
+        if policy == "drop_oldest":
+            assert seen[-1] == "job99"
+
+    def test_bytes_are_limited_too(self):
+        relay, jam, seen, root = jammed("drop_newest", max_events=10_000, max_bytes=1_000_000)
+        for n in range(1_000):
+            with relay.scope(f"s{n}", input={"n": n}, parent=root) as scope:
+                scope.output = f"{n:010}" * 1_000  # only the end events are large
+        pending = account(relay)["pending"]
+        assert pending < 400, "one megabyte is far less than a thousand of these"
+        jam.free.set()
+        report = relay.flush(timeout=5.0)
+        assert report.delivered + report.dropped == 2_001
+        assert len(seen) == report.delivered
+        for n in range(100):  # there is room again
+            root.mark(f"m{n}")
+        assert relay.flush(timeout=3.0).delivered == report.delivered + 100
+
+
+@pytest.mark.parametrize("policy", ["block", "drop_newest", "drop_oldest"])
+def test_accounts_add_up_all_the_time(policy):
+    """Emitting, delivering and dropping go on while another thread looks."""
+    relay = Relay(Settings(queue=Queue(max_events=64, policy=policy, block_timeout=0.002)))
+    seen = {"fast": 0, "slow": 0, "failing": 0}
+
+    def fast(event):
+        seen["fast"] += 1
+
+    def slow(event):
+        seen["slow"] += 1
+        if not seen["slow"] % 50:
+            time.sleep(0.002)
+
+    def failing(event):
+        seen["failing"] += 1
+        if not seen["failing"] % 3:
+            raise ValueError
+
+    for subscriber in (fast, slow, failing):
+        relay.subscriber(subscriber)
+    began, emitted = [0] * 4, [0] * 4
+
+    def emit(index):
+        for n in range(1_500):
+            began[index] += 1
+            if n % 20:
+                relay.mark("m")
+            else:
+                relay.open_scope("s", parent=None)
+            emitted[index] += 1
+
+    wrong, looks = [], 0
+    threads = [threading.Thread(target=emit, args=(index,)) for index in range(4)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        for name in seen:
+            least = sum(emitted)
+            found = relay.stats()["subscribers"][name]
+            most = sum(began)
+            looks += 1
+            assert found["accepted"] == found["delivered"] + sum(found["dropped"].values()) + found["pending"]
+            if not least <= found["accepted"] <= most:
+                wrong.append((name, least, found, most))
+    assert wrong == []
+    assert looks > 20
+    report = relay.flush(timeout=10.0)
+    assert not report.timed_out
+    assert report.pending == 0
+    for name, count in seen.items():
+        found = relay.stats()["subscribers"][name]
+        assert found["accepted"] == 6_000
+        assert found["pending"] == 0
+        assert found["delivered"] + found["dropped"].get("error", 0) == count
+    relay.shutdown(timeout=2.0)
+
+
+def test_a_lane_is_bounded_and_counts_what_it_gives_up(monkeypatch):
+    monkeypatch.setattr("relay_core.delivery._LANE_EVENTS", 20)
+    relay = Relay()
+    gate = Gate()
+    relay.subscriber(gate)
+    relay.mark("first")
+    deadline = time.monotonic() + 3.0
+    while not account(relay, "gate")["own_thread"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    for n in range(50):
+        relay.mark(f"m{n}")
+    while account(relay, "gate")["dropped"] != {"subscriber_slow": 30}:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    gate.free.set()
+    assert relay.flush(timeout=3.0) == (21, 0, 30, False)
+    assert [name for name, _, _ in gate.seen] == ["first", *(f"m{n}" for n in range(20))]
+
+
+def test_a_lane_ends_with_its_subscriber_and_serves_late_events(monkeypatch):
+    monkeypatch.setattr("relay_core.delivery._LANE_LOOK", 0.02)
+    relay = Relay()
+    seen = []
+
+    def slow(event):
+        time.sleep(0.03)
+        seen.append(event.name)
+
+    handle = relay.subscriber(slow)
+    scope = relay.open_scope("open", parent=None)
+    relay.mark("m")
+    relay.flush(timeout=3.0)
+    assert any(thread.name == "relay-slow" for thread in threading.enumerate())
+    handle.remove()
+    deadline = time.monotonic() + 3.0
+    while any(thread.name == "relay-slow" for thread in threading.enumerate()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    scope.close()  # it saw the start
+    assert not relay.flush(timeout=3.0).timed_out
+    assert seen == ["open", "m", "open"]
+    relay.shutdown(timeout=1.0)
