@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import atexit
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from relay_core.events import ChunkNote, Deferred, MarkDetail, MarkEvent, ScopeEvent
@@ -101,8 +103,31 @@ _registered = False
 def _register_exit() -> None:
     """Drain at interpreter exit; registered by the first subscriber, so after most of the program's own hooks."""
     global _registered
-    if not _registered:
-        _registered = True
-        from relay_core.runtime import _at_exit  # noqa: PLC0415  # it imports this module
+    if _registered:
+        return
+    _registered = True
+    from relay_core.runtime import _at_exit  # noqa: PLC0415  # it imports this module
 
-        atexit.register(_at_exit)
+    atexit.register(_at_exit)
+    process: Any = sys.modules.get("multiprocessing.process")
+    if process is not None and process.parent_process() is not None:
+        _drain_worker_process(None)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_ask_multiprocessing)
+    _ask_multiprocessing()
+
+
+def _ask_multiprocessing() -> None:
+    """Ask multiprocessing to call back in a child process, once it has forgotten the parent's finalizers."""
+    util: Any = sys.modules.get("multiprocessing.util")
+    if util is not None:
+        util.register_after_fork(_drain_worker_process, _drain_worker_process)
+
+
+def _drain_worker_process(_: Any) -> None:
+    """Processes of multiprocessing end without interpreter exit: their finalizers take its place."""
+    from multiprocessing.util import Finalize  # noqa: PLC0415  # it is loaded already
+
+    from relay_core.runtime import _at_exit  # noqa: PLC0415  # it imports this module
+
+    Finalize(None, _at_exit, exitpriority=-100)

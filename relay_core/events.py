@@ -151,7 +151,7 @@ class Event(msgspec.Struct, eq=False, gc=False):
     def replace(self, **changes: Any) -> Event:
         """Make a copy with other ``data``, ``metadata``, ``category_profile`` or ``name``.
 
-        Identity, times, category and parents stay as they are.
+        Identity, times, category, parents and the outcome stay as they are.
 
         Raises:
             UsageError: another field is named.
@@ -164,7 +164,8 @@ class Event(msgspec.Struct, eq=False, gc=False):
         made.cache.pop("json", None)
         encoder = self.encoder
         for field in changes.keys() & {"data", "metadata", "category_profile"}:
-            made.cache[field] = encoder.tree(encoder.freeze(changes[field]), markers=True)
+            value = encoder.tree(encoder.freeze(changes[field]), markers=True)
+            made.cache[field] = value if field == "data" else self._with_needed(field, value)
         if "category_profile" in changes:
             made.cache["profile_replaced"] = True
         elif "data" in changes:
@@ -181,10 +182,30 @@ class Event(msgspec.Struct, eq=False, gc=False):
             cache["category_profile"] = profile and {k: v for k, v in profile.items() if k not in _VIEWS}
 
     def cleared(self) -> Event:
-        """Make a copy without data, metadata and profile: what is left when a sanitizer fails."""
+        """Make a copy without data, metadata and profile, but for the outcome: what is left when a sanitizer fails."""
         made: Event = msgspec.structs.replace(self)
-        made.cache = {"data": None, "metadata": None, "category_profile": None}
+        made.cache = {
+            "data": None,
+            "metadata": self._with_needed("metadata", None),
+            "category_profile": self._with_needed("category_profile", None),
+        }
         return made
+
+    def _with_needed(self, field: str, given: Any) -> Any:
+        """Add what an event cannot do without: the status of an end, the subtype of a custom category."""
+        needed = self._status_facts() if field == "metadata" else self._subtype()
+        if not needed:
+            return given
+        return {**needed, **given} if isinstance(given, dict) else needed
+
+    def _status_facts(self) -> dict[str, Any]:
+        return {}
+
+    def _subtype(self) -> dict[str, Any]:
+        if getattr(self, "category", None) != "custom":
+            return {}
+        profile = self.category_profile if self.route is None else self.encoder.tree(self.raw_profile)
+        return {"subtype": profile["subtype"]} if isinstance(profile, dict) and profile.get("subtype") else {}  # pyright: ignore[reportUnknownMemberType]
 
     def to_json(self) -> bytes:
         """Write one ATOF line, without the line end."""
@@ -280,10 +301,7 @@ class ScopeEvent(Event, eq=False, gc=False):
         if self.scope_category == "start":
             return given
         source = self.source
-        outcome: dict[str, Any] = {
-            "otel.status_code": _OTEL_STATUS.get(source.status, "UNSET"),
-            "relay.status": source.status,
-        }
+        outcome = self._status_facts()
         failure = getattr(source, "_failure", None)
         if failure is not None and outcome["otel.status_code"] != "OK":  # leaving by SystemExit(0) is no error
             kind, message = failure
@@ -292,6 +310,14 @@ class ScopeEvent(Event, eq=False, gc=False):
         if self.view is not None and source.category == "llm":
             outcome.update(self._make_ownership())
         return {**given, **outcome} if given else outcome
+
+    def _status_facts(self) -> dict[str, Any]:
+        if self.scope_category == "start":
+            return {}
+        if self.route is None:  # read back
+            return {k: v for k, v in (self.metadata or {}).items() if k in ("otel.status_code", "relay.status")}
+        status = self.source.status
+        return {"otel.status_code": _OTEL_STATUS.get(status, "UNSET"), "relay.status": status}
 
     def _make_ownership(self) -> dict[str, Any]:
         """Tell if another scope has reported this response before: then its usage is not to be counted again."""

@@ -114,8 +114,11 @@ def freeze(obj: Any, limits: Bounds = DEFAULT_LIMITS) -> Any:
         >>> Encoder().tree(snapshot)
         {'messages': [['user', 'hi']]}
     """
-    if type(obj) in _ATOMS:
+    kind = type(obj)
+    if kind in _ATOMS:
         return obj
+    if not (_plain(obj.values(), 1) if kind is dict else (kind is list or kind is tuple) and _plain(obj, 1)):
+        return copy_tree(obj, limits)
     for size in _BUFFERS:
         buffer = bytearray(size)
         view = memoryview(buffer)  # while it is there, the encoder cannot let the buffer grow
@@ -129,6 +132,20 @@ def freeze(obj: Any, limits: Bounds = DEFAULT_LIMITS) -> Any:
         finally:
             view.release()
     return copy_tree(obj, limits)
+
+
+def _plain(values: Iterable[Any], depth: int) -> bool:
+    """Tell whether the upper levels, as far as they are narrow, hold nothing whose code the C encoder might run."""
+    for value in values:
+        kind = type(value)
+        if kind in _ATOMS:
+            continue
+        if kind is dict:
+            if depth and len(value) <= _SMALL and not _plain(value.values(), depth - 1):
+                return False
+        elif (kind is not list and kind is not tuple) or (depth and len(value) <= _SMALL and not _plain(value, depth - 1)):
+            return False
+    return True
 
 
 def copy_tree(obj: Any, limits: Bounds = DEFAULT_LIMITS) -> Any:

@@ -82,8 +82,8 @@ class Scoping(Registrar):
             raise UsageError(f"scope {name!r}: no category {category!r}; choose one of {', '.join(sorted(CATEGORIES))}")
         if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # users pass anything
             raise UsageError(f"a scope's name is text, got {type(name).__name__}")
-        if category == "custom" and not (profile and profile.get("subtype")):
-            profile = {**(profile or {}), "subtype": name or "unspecified"}
+        if category == "custom":
+            profile = _with_subtype(profile, name)
         return Scope(self, name, category, parent, input, metadata, profile, attributes, timestamp)
 
     def open_scope(self, name: str, category: str = "function", *, codec: Any = None, **options: Any) -> Scope:
@@ -237,6 +237,8 @@ class Scoping(Registrar):
             metadata = {**(metadata or {}), "nemo_relay.log.severity": severity}  # the format's own key
         if category is not None and category not in CATEGORIES:
             raise UsageError(f"mark {name!r}: no category {category!r}")
+        if category == "custom":
+            profile = _with_subtype(profile, name)
         if data_schema is not None and not all(type(data_schema.get(k)) is str for k in ("name", "version")):
             raise UsageError(f"mark {name!r}: data_schema needs name and version, both text")
         given = None if timestamp is None else to_ns(timestamp)  # misuse shows whether or not somebody observes
@@ -268,6 +270,13 @@ class Scoping(Registrar):
         from relay_core.metrics import measured  # noqa: PLC0415  # not on every path
 
         self.mark(name, parent=parent, **measured(measurements), **options)
+
+
+def _with_subtype(profile: Mapping[str, Any] | None, name: str) -> Mapping[str, Any]:
+    """The format requires a subtype wherever the category is custom."""
+    if profile and profile.get("subtype"):
+        return profile
+    return {**(profile or {}), "subtype": name or "unspecified"}
 
 
 def _is_under(node: Node, ancestor: Node) -> bool:

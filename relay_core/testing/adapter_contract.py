@@ -107,6 +107,7 @@ class AdapterContract(AdapterDrivers):
         if isinstance(hostile, str):
             self.check_same(relay_runtime, subject, hostile, "the answer")
         self.check_same(relay_runtime, subject, "the question", hostile)
+        self.settle(relay_events.runtime)
         assert_well_formed(relay_events)
 
     def check_same(self, runtime: Relay, subject: Subject, text: str, answer: Any) -> None:
@@ -282,6 +283,7 @@ class AdapterContract(AdapterDrivers):
         assert outcome.asked is None, "the guardrail said no, and the call was made"
         told = str(outcome.error) if outcome.error is not None else self.text_of(outcome.result)
         assert "not in this house" in told, f"the caller does not see why: {outcome.error or outcome.result!r}"
+        self.settle(relay_events.runtime)
         assert_well_formed(relay_events)
         failed = [end.name for end in relay_events.ends() if end.status == "error"]
         assert not failed, f"a blocked call is no error, but {failed} ended as one"

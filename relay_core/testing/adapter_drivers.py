@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, fields
 from functools import wraps
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, cast
 
 import pytest
 
@@ -179,6 +179,9 @@ class AdapterDrivers(Contract):
     def batch_llm(self, relay: Relay | None, texts: Sequence[str], body: Callable[[str], Any]) -> Any:
         """Ask all the texts with one call of the framework."""
 
+    def settle(self, relay: Relay) -> None:
+        """Let the adapter notice calls whose end the framework does not tell; default nothing."""
+
     def text_of(self, result: Any) -> str:
         """Give the text of what a call or a stream's step has returned."""
         return str(result)
@@ -221,6 +224,7 @@ class AdapterDrivers(Contract):
 
     def pairs(self, events: EventRecorder, kind: str) -> list[tuple[ScopeEvent, ScopeEvent]]:
         """Give start and end of each call of this kind, after checking the form of all events."""
+        self.settle(events.runtime)
         assert_well_formed(events)
         ends = {end.uuid: end for end in events.ends(kind)}
         return [(start, ends[start.uuid]) for start in events.starts(kind)]
@@ -236,9 +240,7 @@ def _put(value: Any, old: str, new: str) -> Any:
     if isinstance(value, str):
         return value.replace(old, new)
     if type(value) is dict:  # subclasses belong to the framework
-        pairs: dict[Any, Any] = value
-        return {key: _put(item, old, new) for key, item in pairs.items()}
+        return {key: _put(item, old, new) for key, item in cast("dict[Any, Any]", value).items()}
     if type(value) is list:
-        items: list[Any] = value
-        return [_put(item, old, new) for item in items]
+        return [_put(item, old, new) for item in cast("list[Any]", value)]
     return value

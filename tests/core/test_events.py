@@ -102,6 +102,14 @@ def test_a_custom_scope_has_a_subtype(rec):
     assert given == [{"subtype": "acme.step"}, {"subtype": "named"}, {"subtype": "unspecified"}, {"x": 1, "subtype": "more"}]
 
 
+def test_a_custom_mark_has_a_subtype(rec):
+    rec.relay.mark("m", category="custom", profile={"x": 1})
+    rec.relay.mark("own", category="custom", profile={"subtype": "s"})
+    assert rec.find("m").category_profile == {"x": 1, "subtype": "m"}
+    assert rec.find("own").category_profile == {"subtype": "s"}
+    assert rec.find("m").replace(category_profile={"y": 1}).category_profile == {"y": 1, "subtype": "m"}
+
+
 def test_llm_data_and_profile(rec):
     rec.relay.call_llm("openai", {"messages": []}, lambda r: {"text": "hi"}, model="m", headers={"x-req": "1"})
     assert rec.start("openai").data == {"headers": {"x-req": "1"}, "content": {"messages": []}}
@@ -274,6 +282,9 @@ def test_cleared_keeps_nothing_but_identity(rec):
         pass
     end = rec.end("s")
     end.to_json()
-    bare = end.cleared().to_dict()
-    assert (bare["data"], bare["metadata"], bare["category_profile"]) == (None, None, None)
-    assert (bare["uuid"], bare["name"]) == (end.uuid, "s")
+    for event in (end, parse_event(end.to_json())):
+        bare = event.cleared().to_dict()
+        assert (bare["data"], bare["category_profile"]) == (None, None)
+        assert bare["metadata"] == {"otel.status_code": "OK", "relay.status": "ok"}
+        assert (bare["uuid"], bare["name"]) == (end.uuid, "s")
+    assert rec.start("s").cleared().metadata is None

@@ -30,6 +30,7 @@ from relay_core.testing import (
     record,
 )
 
+pytestmark = pytest.mark.timeout(180)  # the contracts run in processes of their own
 OPTIONS = ["-q", "-p", "no:randomly", "-p", "no:cacheprovider", "-p", "no:asyncio", "-W", "error"]
 
 
@@ -42,7 +43,7 @@ def run_pytest(directory, *arguments):
         env={**os.environ, "PYTHONPATH": str(directory)},
         capture_output=True,
         text=True,
-        timeout=55,
+        timeout=150,
         check=False,
     )
     assert report.exists(), done.stdout + done.stderr
