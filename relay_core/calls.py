@@ -293,7 +293,7 @@ class LlmCall(Call):
         )
 
 
-CALLS.update((ToolCall, LlmCall))
+CALLS.update((id(ToolCall), id(LlmCall)))
 PLAIN.update(CALLS)
 
 
@@ -376,7 +376,7 @@ async def arun_plain(relay: Relay, scope: Scope, request: Any, fn: Callable[[Any
     try:
         result = fn(request)
         kind = type(result)
-        if kind not in PLAIN and (kind is CoroutineType or hasattr(kind, "__await__")):
+        if id(kind) not in PLAIN and (kind is CoroutineType or hasattr(kind, "__await__")):
             result = await result
     except BaseException as error:
         relay._current.set(outer)
@@ -405,7 +405,7 @@ async def managed(relay: Relay, call: Call, chain: CallChain | None, fn: Callabl
         if chain is None or not chain.executions:
             call.ran = True
             result = fn(call.request)
-            if type(result) not in PLAIN:
+            if id(type(result)) not in PLAIN:
                 result = await finished(result, wait)
         else:
             result = await execute(chain.executions, call, real_call(call, fn), wait)

@@ -196,7 +196,7 @@ class Event(msgspec.Struct, eq=False, gc=False):
         needed = self._status_facts() if field == "metadata" else self._subtype()
         if not needed:
             return given
-        return {**needed, **given} if isinstance(given, dict) else needed
+        return {**needed, **given} if isinstance(given, dict) else needed  # pyright: ignore[reportUnknownVariableType]  # JSON
 
     def _status_facts(self) -> dict[str, Any]:
         return {}
@@ -320,7 +320,10 @@ class ScopeEvent(Event, eq=False, gc=False):
         return {"otel.status_code": _OTEL_STATUS.get(status, "UNSET"), "relay.status": status}
 
     def _make_ownership(self) -> dict[str, Any]:
-        """Tell if another scope has reported this response before: then its usage is not to be counted again."""
+        """Tell if another scope has reported this response before: then its usage is not to be counted again.
+
+        Of all that report one response, the first whose metadata is read owns its usage.
+        """
         view: dict[str, Any] = (self.category_profile or {}).get("annotated_response") or {}
         response_id = view.get("id")
         if not isinstance(response_id, str) or not response_id:

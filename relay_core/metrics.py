@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from relay_core.errors import UsageError
 
@@ -107,7 +107,7 @@ class Measurement:
         for key, value in (self.attributes or {}).items():
             if not _is_text(key):
                 return f"attribute {key!r} needs text as its name"
-            items: list[Any] = value if isinstance(value, list) else [value]
+            items: list[Any] = cast("list[Any]", value) if type(value) is list else [value]
             if len({type(item) for item in items}) > 1 or any(type(i) not in (str, bool, int, float) for i in items):
                 return f"attribute {key!r} must be text, bool, int or float, or a list of one of them"
         return None

@@ -21,7 +21,7 @@ from relay_core.payload_walk import walk
 from relay_core.redaction import Redactor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
 __all__ = ["DEFAULT_LIMITS", "Encoder", "Frozen", "Limits", "Packed", "freeze"]
 
@@ -76,15 +76,19 @@ def _hook(obj: Any) -> Any:
     plain = reduce_object(obj)
     if type(plain) is Note:
         return walk(obj, DEFAULT_LIMITS.max_depth, DEFAULT_LIMITS.max_items, (Frozen,)) if plain.rest else plain
-    if type(plain) in _SIZED and len(plain) > DEFAULT_LIMITS.max_items:
+    if not _fits(plain, DEFAULT_LIMITS.max_items):
         return walk(plain, DEFAULT_LIMITS.max_depth, DEFAULT_LIMITS.max_items, (Frozen,))
     return plain
 
 
 _copy: Final = partial(msgspec.to_builtins, builtin_types=(*KEEP, Frozen, Note), enc_hook=_hook)
+_join: Final = "".join
 _pack_into: Final = msgspec.msgpack.Encoder().encode_into
-_ATOMS: Final = frozenset({str, int, float, bool, type(None), bytes, Frozen, Note})
+_ATOMS: Final = frozenset(
+    map(id, (str, int, float, bool, type(None), bytes, Frozen, Note))
+)  # a class may forge its hash
 _BUFFERS: Final = (8_192, 65_536, 1_048_576)  # bytes
+_SMALL: Final = 16  # entries; wider containers are not looked into one by one
 _UNREADABLE: Final = Note({"unreadable": True})
 
 
@@ -115,9 +119,9 @@ def freeze(obj: Any, limits: Bounds = DEFAULT_LIMITS) -> Any:
         {'messages': [['user', 'hi']]}
     """
     kind = type(obj)
-    if kind in _ATOMS:
-        return obj
-    if not (_plain(obj.values(), 1) if kind is dict else (kind is list or kind is tuple) and _plain(obj, 1)):
+    if kind is not dict and kind is not list and kind is not tuple:
+        return obj if id(kind) in _ATOMS else copy_tree(obj, limits)
+    if not _plain(obj, 2):
         return copy_tree(obj, limits)
     for size in _BUFFERS:
         buffer = bytearray(size)
@@ -134,32 +138,30 @@ def freeze(obj: Any, limits: Bounds = DEFAULT_LIMITS) -> Any:
     return copy_tree(obj, limits)
 
 
-def _plain(values: Iterable[Any], depth: int) -> bool:
+def _plain(container: Any, depth: int) -> bool:
     """Tell whether the upper levels, as far as they are narrow, hold nothing whose code the C encoder might run."""
-    for value in values:
+    if type(container) is dict:
+        try:
+            _join(container)  # the cheapest look at all keys
+        except TypeError:
+            return False
+        container = container.values()
+    for value in container:
         kind = type(value)
-        if kind in _ATOMS:
+        if kind is str:
             continue
-        if kind is dict:
-            if depth and len(value) <= _SMALL and not _plain(value.values(), depth - 1):
+        if kind is dict or kind is list or kind is tuple:
+            if depth and len(value) <= _SMALL and not _plain(value, depth - 1):
                 return False
-        elif (kind is not list and kind is not tuple) or (depth and len(value) <= _SMALL and not _plain(value, depth - 1)):
+        elif id(kind) not in _ATOMS:
             return False
     return True
 
 
 def copy_tree(obj: Any, limits: Bounds = DEFAULT_LIMITS) -> Any:
     """Take a snapshot as a tree that shares text with the original; for what is large, or not plain. Never raises."""
-    limit = limits.max_items
     try:
-        kind = type(obj)
-        if kind is dict:
-            fits = len(obj) <= limit and (len(obj) > _SMALL or _fit(obj.values(), limit))
-        elif kind is list or kind is tuple:
-            fits = len(obj) <= limit and (len(obj) > _SMALL or _fit(obj, limit))
-        else:
-            fits = sizer(kind)(obj) <= limit
-        if fits:
+        if _fits(obj, limits.max_items):
             return _copy(obj)
     except (KeyboardInterrupt, SystemExit):
         raise  # a signal of the program
@@ -171,14 +173,47 @@ def copy_tree(obj: Any, limits: Bounds = DEFAULT_LIMITS) -> Any:
         return _UNREADABLE
 
 
-_SIZED: Final = frozenset({dict, list, tuple})
-_SMALL: Final = 16
+_NARROW: Final = 8
+_LOOKS: Final = 100
 
 
-def _fit(values: Iterable[Any], limit: int) -> bool:
-    for value in values:
-        kind = type(value)
-        if kind not in _ATOMS and (len(value) if kind in _SIZED else sizer(kind)(value)) > limit:
+def _fits(obj: Any, limit: int) -> bool:  # noqa: C901  # on the path of every odd payload; calls would double its time
+    """Tell whether the C encoder may have this object: it knows no bounds and runs the code of a few rare types.
+
+    Small containers are looked into, breadth first, up to a hundred: those who build payloads wrap what is large or odd
+    in a few small layers. The contents of a wide inner container are not looked at one by one.
+    """
+    kind = type(obj)
+    if kind is not dict and kind is not list and kind is not tuple:
+        return id(kind) in _ATOMS or sizer(kind)(obj) <= limit
+    seen: list[Any] = [obj]
+    for container in seen:  # grows meanwhile
+        size = len(container)
+        if size > limit:
+            return False
+        if size > _NARROW and container is not obj:
+            continue
+        if type(container) is dict:
+            if not _plain_keys(container):
+                return False
+            container = container.values()  # noqa: PLW2901  # the loop below is the same for all
+        for value in container:
+            kind = type(value)
+            if kind is str:
+                continue
+            if kind is dict or kind is list or kind is tuple:
+                seen.append(value)
+            elif id(kind) not in _ATOMS and sizer(kind)(value) > limit:
+                return False
+        if len(seen) > _LOOKS:  # a few objects many times: lists of the same list of the same list ... never end
+            return 2 * len(set(map(id, seen))) > len(seen)
+    return True
+
+
+def _plain_keys(container: dict[Any, Any]) -> bool:
+    for key in container:
+        kind = type(key)
+        if kind is not str and id(kind) not in _ATOMS:
             return False
     return True
 

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["CALLS", "PLAIN", "before", "execute", "finished", "refuse_await_only", "refuse_coroutine", "step_through"]
 
-CALLS: set[type] = set()  # filled by the module that defines them
-PLAIN: set[type] = {dict, list, str, type(None), Block}  # surely not awaitable: spares a failing lookup per step
+CALLS: set[int] = set()  # filled by the module that defines them
+# Ids of types that are surely not awaitable: spares a failing lookup per step. Ids, since a class may forge its hash.
+PLAIN: set[int] = {id(dict), id(list), id(str), id(type(None)), id(Block)}
 
 
 def step_through(steps: Coroutine[Any, Any, Any]) -> Any:
@@ -81,39 +82,63 @@ async def before(relay: Relay, chain: CallChain, call: Call, wait: bool) -> Call
         Blocked: a guardrail said no.
     """
     for guardrail in chain.guardrails:
-        scope = relay.open_guardrail(guardrail, call) if relay.observed else None
-        verdict: dict[str, Any] | None = None
-        try:
-            answer = guardrail.fn(call)
-            if type(answer) not in PLAIN:
-                answer = await _policy(relay, answer, wait)
-            if answer is not None:
-                _check_answer(answer)
-            if scope is not None:
-                verdict = _verdict(answer)
-        except Exception as error:  # noqa: BLE001  # its policy decides
-            verdict = {"allowed": guardrail.on_error == "allow", "error": type(error).__qualname__}
-            answer = _failed(guardrail, call, error)
-        finally:
-            if scope is not None:
-                scope.close(output=verdict or _CANCELLED)
+        if relay.observed:
+            answer = await _ask_observed(relay, guardrail, call, wait)
+        else:
+            try:
+                answer = guardrail.fn(call)
+                if answer is not None:
+                    answer = await _verdict(relay, answer, wait)
+            except Exception as error:  # noqa: BLE001  # its policy decides
+                answer = _failed(guardrail, call, error)
         if answer is not None:
             relay.mark(call.name, data={"rejected": True, "rejection_reason": answer.reason}, **call.context())
             raise Blocked(answer.reason, guardrail=guardrail.name, call=call)
     for intercept in chain.requests:
-        try:
-            edited = intercept.fn(call)
-            if type(edited) not in PLAIN:
-                edited = await _policy(relay, edited, wait)
-        except Exception as error:
-            error.add_note(f"raised by relay {intercept.label}")
-            raise
-        if type(edited) is not type(call):
-            raise UsageError(
-                f"{intercept.label} returned {type(edited).__name__}; return the call, or call.replace(request=...)"
-            )
-        call = edited
+        call = await _edit(relay, intercept, call, wait)
     return call
+
+
+async def _edit(relay: Relay, intercept: Registration, call: Call, wait: bool) -> Call:
+    try:
+        edited = intercept.fn(call)
+        if id(type(edited)) not in PLAIN:
+            edited = await _policy(relay, edited, wait)
+    except Exception as error:
+        error.add_note(f"raised by relay {intercept.label}")
+        raise
+    if type(edited) is not type(call):
+        raise UsageError(
+            f"{intercept.label} returned {type(edited).__name__}; return the call, or call.replace(request=...)"
+        )
+    return edited
+
+
+async def _verdict(relay: Relay, answer: Any, wait: bool) -> Block | None:
+    """Read what a guardrail answered: nothing, or a Block."""
+    if id(type(answer)) not in PLAIN:
+        answer = await _policy(relay, answer, wait)
+    if answer is not None and type(answer) is not Block:
+        raise TypeError(f"it returned {type(answer).__name__}; return None to allow or relay.Block(reason)")
+    return answer
+
+
+async def _ask_observed(relay: Relay, guardrail: Registration, call: Call, wait: bool) -> Block | None:
+    """Ask one guardrail inside a scope of its own."""
+    scope = relay.open_guardrail(guardrail, call)
+    output: dict[str, Any] = {"allowed": False, "cancelled": True, "error": "guardrail evaluation cancelled"}
+    try:
+        answer = await _verdict(relay, guardrail.fn(call), wait)
+        output = {"allowed": True, "rejected": False}
+        if answer is not None:
+            output = {"allowed": False, "rejected": True, "rejection_reason": answer.reason}
+        return answer
+    except Exception as error:  # noqa: BLE001  # its policy decides
+        output = {"allowed": guardrail.on_error == "allow", "error": type(error).__qualname__}
+        return _failed(guardrail, call, error)
+    finally:
+        if scope is not None:
+            scope.close(output=output)
 
 
 async def _policy(relay: Relay, answer: Any, wait: bool) -> Any:
@@ -132,20 +157,6 @@ def _failed(guardrail: Registration, call: Call, error: Exception) -> None:
     if guardrail.on_error == "block":
         text = f"{guardrail.label} failed with {type(error).__qualname__}: {error}"
         raise GuardrailFailed(text, guardrail=guardrail.name, call=call) from error
-
-
-def _check_answer(answer: Any) -> None:
-    if type(answer) is not Block:
-        raise TypeError(f"it returned {type(answer).__name__}; return None to allow or relay.Block(reason)")
-
-
-_CANCELLED = {"allowed": False, "cancelled": True, "error": "guardrail evaluation cancelled"}
-
-
-def _verdict(answer: Block | None) -> dict[str, Any]:
-    if answer is None:
-        return {"allowed": True, "rejected": False}
-    return {"allowed": False, "rejected": True, "rejection_reason": answer.reason}
 
 
 async def execute(  # noqa: C901, PLR0912  # one loop inwards and outwards; every part of it would need all its state
@@ -175,7 +186,7 @@ async def execute(  # noqa: C901, PLR0912  # one loop inwards and outwards; ever
                     _check_passed(call, intercept)
                 else:
                     value = real(call)
-                    if type(value) not in PLAIN:
+                    if id(type(value)) not in PLAIN:
                         value = await finished(value, wait)
                 error = None
             except BaseException as raised:  # noqa: BLE001  # the intercepts may handle it
@@ -219,7 +230,10 @@ async def _execute_async(
 
 
 def _check_passed(given: Any, intercept: Registration) -> None:
-    if type(given) not in CALLS:
-        raise UsageError(
-            f"{intercept.label} passed on {type(given).__name__}; pass the call, or call.replace(request=...)"
-        )
+    if id(type(given)) not in CALLS:
+        from relay_core.calls import Call  # noqa: PLC0415  # it imports this module; an adapter's own kind of call comes here
+
+        if not isinstance(given, Call):
+            raise UsageError(
+                f"{intercept.label} passed on {type(given).__name__}; pass the call, or call.replace(request=...)"
+            )

@@ -157,6 +157,7 @@ class Scope(Registrar):
     _cache: Chains | None
     _failure: tuple[str, str] | None
     _outer: Scope | RemoteScope | None
+    _root: Any  # Scope | RemoteScope | None
 
     def __init__(
         self,
@@ -169,7 +170,7 @@ class Scope(Registrar):
         profile: Mapping[str, Any] | None,
         attributes: Iterable[str],
         timestamp: datetime | int | None,
-        codec: Codec | LlmRequest | None = None,
+        codec: Codec | LlmRequest | LlmResponse | None = None,
     ) -> None:
         self._relay = relay
         self.name = name
@@ -177,7 +178,7 @@ class Scope(Registrar):
         self.parent = parent
         self._metadata: dict[str, Any] | None = dict(metadata) if metadata else None
         self.profile: dict[str, Any] | None = profile  # pyright: ignore[reportAttributeAccessIssue]  # replaced, never changed
-        self.attributes = tuple(sorted(set(attributes))) if attributes else ()
+        self.attributes = _flags(attributes) if attributes else ()
         self._input: Any = data
         self._timestamp = timestamp
         self._codec = codec
@@ -235,7 +236,15 @@ class Scope(Registrar):
         parent = self.parent
         if parent is CURRENT:
             parent = self.parent = relay.current() if relay._resolvers else relay._current.get()
-        self._root = None if parent is None else parent if type(parent) is RemoteScope else parent._root or parent
+        try:
+            if parent is None or type(parent) is RemoteScope:
+                self._root = parent
+            else:
+                self._root = parent._root or parent  # pyright: ignore[reportAttributeAccessIssue,reportUnknownMemberType]  # narrowed above
+        except AttributeError:
+            raise UsageError(
+                f"scope {self.name!r}: parent is {parent!r}; give an open scope, a RemoteScope, or None for a root"
+            ) from None
         timestamp = self._timestamp
         self._start = relay.clock() if timestamp is None else to_ns(timestamp)
         self._id = next_number() if relay.ids is None else relay.ids()
@@ -416,6 +425,10 @@ class Activation:
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         self._relay.swap(self._outer)
+
+
+def _flags(attributes: Iterable[str]) -> tuple[str, ...]:
+    return (attributes,) if isinstance(attributes, str) else tuple(sorted({str(flag) for flag in attributes}))
 
 
 def to_ns(timestamp: datetime | int) -> int:

@@ -84,7 +84,7 @@ class Scoping(Registrar):
             raise UsageError(f"a scope's name is text, got {type(name).__name__}")
         if category == "custom":
             profile = _with_subtype(profile, name)
-        return Scope(self, name, category, parent, input, metadata, profile, attributes, timestamp)
+        return Scope(self, name, category, parent, input, metadata, profile, attributes, timestamp)  # pyright: ignore[reportArgumentType]  # see Relay
 
     def open_scope(self, name: str, category: str = "function", *, codec: Any = None, **options: Any) -> Scope:
         """Open a scope at once without making it current; for adapters and manual instrumentation.
@@ -180,7 +180,7 @@ class Scoping(Registrar):
         """
         from relay_core.threads import bind  # noqa: PLC0415  # helpers for threads are not on every path
 
-        return bind(self, fn)
+        return bind(self, fn)  # pyright: ignore[reportArgumentType]  # see Relay
 
     def wrap_executor(self, executor: Any) -> Any:
         """Wrap a thread executor so that submitted work runs under the submitter's current scope.
@@ -194,7 +194,7 @@ class Scoping(Registrar):
         """
         from relay_core.threads import BoundExecutor  # noqa: PLC0415  # see bind
 
-        return BoundExecutor(self, executor)
+        return BoundExecutor(self, executor)  # pyright: ignore[reportArgumentType]  # see Relay
 
     # -- marks ---------------------------------------------------------------------------------------------------
 

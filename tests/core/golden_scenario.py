@@ -11,12 +11,14 @@ import json
 from pathlib import Path
 
 import jsonschema
+
 import relay_core as relay
 from relay_core.events import parse_event
-
 from tests.core.chat_codec import ChatCodec
 
-SCHEMA = jsonschema.Draft202012Validator(json.loads((Path(__file__).parent / "golden" / "atof.schema.json").read_text()))
+SCHEMA = jsonschema.Draft202012Validator(
+    json.loads((Path(__file__).parent / "golden" / "atof.schema.json").read_text())
+)
 
 
 class Recording:
@@ -200,7 +202,9 @@ async def play(runtime):
     codec = Codec()
     options = {"model": "gpt-4o-mini", "codec": codec}
     who = {"session_id": "sess-001", "user.id": "u-42"}
-    async with runtime.scope("root-agent", "agent", input={"question": QUESTION}, metadata=who, attributes=["relocatable"]):
+    async with runtime.scope(
+        "root-agent", "agent", input={"question": QUESTION}, metadata=who, attributes=["relocatable"]
+    ):
         runtime.mark("workflow_start", data={"phase": 1}, metadata={"trace_id": "abc"}, severity="info")
         messages = [{"role": "system", "content": "You are terse."}, {"role": "user", "content": QUESTION}]
         await _first_turn(runtime, messages, options)

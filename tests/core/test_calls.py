@@ -6,8 +6,8 @@ import asyncio
 import contextvars
 
 import pytest
-import relay_core as relay
 
+import relay_core as relay
 from tests.core.chat_codec import REQUESTS, RESPONSES
 from tests.core.golden_scenario import Codec, Recording
 
@@ -164,7 +164,7 @@ def test_a_sync_call_of_an_async_function_is_misuse(runtime):
         raise AssertionError("must not run")
 
     for call in (runtime.call_tool, runtime.call_llm):
-        with pytest.raises(relay.UsageError, match="async function.*late.*acall_tool"):
+        with pytest.raises(relay.UsageError, match=r"async function.*late.*acall_tool"):
             call("t", {}, late)
 
 
@@ -260,10 +260,9 @@ def test_all_options_of_a_tool_call_are_shown(rec):
 
 
 def test_credential_headers_are_not_shown_and_reach_nobody_else(rec):
-    secret = {
-        name: "s3cr3t-value"
-        for name in ("Authorization", "PROXY-authorization", "cookie", "x-api-key", "API-Key", "Anthropic-Api-Key")
-    }
+    secret = dict.fromkeys(
+        ("Authorization", "PROXY-authorization", "cookie", "x-api-key", "API-Key", "Anthropic-Api-Key"), "s3cr3t-value"
+    )
     headers = {**secret, "x-goog-api-key": "s3cr3t-value", "X-Request-Id": "r1"}
     rec.relay.call_llm("openai", {}, lambda request: None, headers=headers)
     assert rec.start("openai").data["headers"] == {"X-Request-Id": "r1"}
@@ -298,7 +297,11 @@ def test_a_disabled_runtime_only_calls():
 def test_views_of_a_call_with_a_codec_are_shown(rec):
     rec.relay.call_llm("openai", REQUESTS["limits"], lambda request: RESPONSES["text"], codec=Codec())
     view = rec.start("openai").category_profile["annotated_request"]
-    assert (view["model"], view["params"]["max_tokens"], view["messages"]) == ("m", 5, [{"role": "user", "content": "hi"}])
+    assert (view["model"], view["params"]["max_tokens"], view["messages"]) == (
+        "m",
+        5,
+        [{"role": "user", "content": "hi"}],
+    )
     answer = rec.end("openai").category_profile["annotated_response"]
     assert (answer["message"], answer["finish_reason"], answer["usage"]["total_tokens"]) == ("4", "complete", 11)
 
@@ -330,7 +333,7 @@ def test_a_call_has_a_view_when_asked_for():
 
 def test_what_cannot_be_viewed_or_written_back_is_told():
     bare = relay.LlmCall("openai", REQUESTS["plain"])
-    with pytest.raises(relay.CodecError, match="no codec.*call_llm"):
+    with pytest.raises(relay.CodecError, match=r"no codec.*call_llm"):
         _ = bare.view
     view = relay.LlmCall("openai", REQUESTS["plain"], codec=Codec()).view
     with pytest.raises(relay.CodecError, match="no codec"):
@@ -344,7 +347,7 @@ def test_replace_names_what_it_can():
     changed = call.replace(request={"b": 2}, metadata={"m": 1}, name="u", tool_call_id="d")
     assert (changed.request, changed.metadata, changed.name, changed.tool_call_id) == ({"b": 2}, {"m": 1}, "u", "d")
     assert (call.request, call.name, call.tool_call_id, type(changed)) == ({"a": 1}, "t", "c", relay.ToolCall)
-    with pytest.raises(relay.UsageError, match="tool call has no model.*request"):
+    with pytest.raises(relay.UsageError, match=r"tool call has no model.*request"):
         call.replace(model="m")
     with pytest.raises(relay.UsageError, match="no scope"):
         call.replace(scope=None)

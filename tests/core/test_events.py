@@ -6,9 +6,9 @@ import json
 import math
 
 import pytest
+
 import relay_core as relay
 from relay_core.events import parse_event, parse_time
-
 from tests.core.golden_scenario import Recording
 
 SCOPE_KEYS = [
@@ -68,7 +68,9 @@ def test_a_mark_line_has_exactly_these_keys_in_order(rec):
 
 def test_attributes_and_line_say_the_same(rec):
     with rec.relay.scope("outer", "agent"):
-        with rec.relay.scope("s", "custom", input=[1], metadata={"m": 1}, profile={"subtype": "x.y"}, attributes=["z", "a"]):
+        with rec.relay.scope(
+            "s", "custom", input=[1], metadata={"m": 1}, profile={"subtype": "x.y"}, attributes=["z", "a"]
+        ):
             rec.relay.mark("m", "text", data_schema={"name": "n", "version": "1"}, category="tool", profile={"p": 1})
     for event in rec.events:
         line = event.to_dict()
@@ -99,7 +101,12 @@ def test_a_custom_scope_has_a_subtype(rec):
         with rec.relay.scope(name, "custom", profile=profile):
             pass
     given = [e.category_profile for e in rec.events if e.scope_category == "start"]
-    assert given == [{"subtype": "acme.step"}, {"subtype": "named"}, {"subtype": "unspecified"}, {"x": 1, "subtype": "more"}]
+    assert given == [
+        {"subtype": "acme.step"},
+        {"subtype": "named"},
+        {"subtype": "unspecified"},
+        {"x": 1, "subtype": "more"},
+    ]
 
 
 def test_a_custom_mark_has_a_subtype(rec):

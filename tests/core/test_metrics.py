@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 import pytest
+
 import relay_core as relay
 from relay_core import Measurement
-
 from tests.core.golden_scenario import Recording
 
 

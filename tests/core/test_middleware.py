@@ -9,9 +9,9 @@ import logging
 import threading
 
 import pytest
+
 import relay_core as relay
 from relay_core import Block
-
 from tests.core.chat_codec import REQUESTS
 from tests.core.golden_scenario import Codec, Recording
 
@@ -57,7 +57,7 @@ def around(log, word):
 @modes
 async def test_the_order_of_all_stages(rec, mode):
     log = []
-    edit = lambda word: lambda call: call.replace(request=f"{call.request}>{word}")  # noqa: E731
+    edit = lambda word: lambda call: call.replace(request=f"{call.request}>{word}")
     register = rec.relay.register
     register("guardrail", noting(log, "c1"), target="tool", name="c1", priority=10)
     register("guardrail", noting(log, "c2"), target="tool", name="c2", priority=5)
@@ -146,7 +146,7 @@ def test_names_are_unique_per_kind_target_and_level(rec):
     assert [handle.name for handle in handles] == ["check", "check#2", "check#3"]
     rec.relay.register("guardrail", check, target="llm", name="check")
     rec.relay.open_scope("s").register("guardrail", check, target="tool", name="check")
-    with pytest.raises(relay.DuplicateName, match="guardrail 'check' for tool calls.*taken") as caught:
+    with pytest.raises(relay.DuplicateName, match=r"guardrail 'check' for tool calls.*taken") as caught:
         rec.relay.register("guardrail", check, target="tool", name="check")
     assert isinstance(caught.value, ValueError)
     handles[0].remove()
@@ -223,7 +223,7 @@ WRONG = [
     ("execution_intercept", lambda call: call, {"target": "llm"}, "return \\(yield call\\)"),
     ("sanitizer", lambda event: event, {"target": "llm"}, "takes no target"),
     ("sanitizer", "text", {}, "not callable"),
-    ("metadata_injector", lambda: {}, {}, "wrong shape"),
+    ("metadata_injector", lambda: {"a": 1}, {}, "wrong shape"),
     ("subscriber", object(), {}, "object object is not callable"),
     ("watcher", print, {}, "no kind 'watcher'"),
 ]
@@ -273,7 +273,7 @@ def test_a_block_needs_a_reason_in_words():
 @pytest.mark.parametrize("bad", [False, True, "no", 1, {"allowed": True}])
 async def test_a_wrong_answer_fails_closed(rec, mode, bad):
     rec.relay.register("guardrail", lambda call: bad, target="tool", name="odd")
-    with pytest.raises(relay.GuardrailFailed, match="'odd'.*relay.Block") as caught:
+    with pytest.raises(relay.GuardrailFailed, match=r"'odd'.*relay.Block") as caught:
         await call(rec, mode)
     assert isinstance(caught.value.__cause__, TypeError)
     assert rec.end("odd").data == {"allowed": False, "error": "TypeError"}
@@ -316,7 +316,7 @@ async def test_an_async_guardrail_runs_where_it_can(rec):
 
     var.set("mine")
     tools = []
-    work = lambda request: tools.append(threading.current_thread())  # noqa: E731
+    work = lambda request: tools.append(threading.current_thread())
     await rec.relay.acall_tool("t", "good", work)
     rec.relay.call_tool("t", "good", work)  # inside a running loop, which must not be blocked for ever
     with pytest.raises(relay.Blocked):
@@ -448,7 +448,7 @@ async def test_nested_intercepts_see_each_others_edits_and_errors(rec, mode):
 
     def outer(call):
         try:
-            result = yield call.replace(request=call.request + ["outer"])
+            result = yield call.replace(request=[*call.request, "outer"])
         except KeyError as error:
             log.append(type(error.__cause__))
             result = yield call.replace(request=["second"])
@@ -528,7 +528,7 @@ async def test_a_sync_call_cannot_meet_an_intercept_that_must_await(rec):
     async def waits(call, proceed):
         return await proceed(call)
 
-    with pytest.raises(relay.UsageError, match="tool call 't' meets execution intercept 'waits'.*acall_tool"):
+    with pytest.raises(relay.UsageError, match=r"tool call 't' meets execution intercept 'waits'.*acall_tool"):
         rec.relay.call_tool("t", {}, lambda args: 1)
     assert await call(rec, "async") == "done"
     assert rec.shape() == ["+tool t", "-tool t ok"]

@@ -13,7 +13,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 from relay_core import Relay
 from relay_core.middleware import Block
 
-QUICK = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+QUICK = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def assert_tree(events, opened, closed):
@@ -105,7 +105,7 @@ class ScopeMachine(RuleBasedStateMachine):
         self.relay.subscriber(self.events.append)
         self.workers = [Worker() for _ in range(3)]
         self.contexts = [Place(worker) for worker in self.workers for _ in range(2)]
-        self.opened, self.closed = {}, set()
+        self.opened, self.closed, self.entered = {}, set(), set()
 
     def _note(self, scope):
         self.opened[scope.uuid] = scope
@@ -117,7 +117,10 @@ class ScopeMachine(RuleBasedStateMachine):
             scope = self.relay.scope("s", "function")
             return scope.__enter__() if entered else scope.open()
 
-        return self._note(self.contexts[place](work))
+        scope = self._note(self.contexts[place](work))
+        if entered:
+            self.entered.add(scope.uuid)
+        return scope
 
     @rule(target=scopes, place=places, parent=scopes)
     def open_under(self, place, parent):
@@ -128,9 +131,21 @@ class ScopeMachine(RuleBasedStateMachine):
         return self._note(self.contexts[place](lambda: self.relay.open_scope("r", "agent", parent=None)))
 
     @rule(place=places, scope=scopes)
-    def enter_again(self, place, scope):
-        if not scope.closed:
+    def enter_later(self, place, scope):
+        if not scope.closed and scope.uuid not in self.entered:
+            self.entered.add(scope.uuid)
             self.contexts[place](scope.__enter__)
+
+    @rule(place=places, scope=scopes)
+    def work_under(self, place, scope):
+        def work():
+            outer = self.relay.current()
+            with scope.activate():
+                assert self.relay.current() is scope
+                self.relay.mark("m")
+            assert self.relay.current() is outer
+
+        self.contexts[place](work)
 
     @rule(place=places, scope=scopes, error=st.sampled_from([None, ValueError("x"), asyncio.CancelledError()]))
     def leave(self, place, scope, error):
@@ -189,7 +204,7 @@ class ScopeMachine(RuleBasedStateMachine):
 
 TestScopeMachine = ScopeMachine.TestCase
 TestScopeMachine.settings = settings(
-    max_examples=20, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=30, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
 )
 
 
@@ -264,7 +279,7 @@ levels = st.lists(
 )
 
 
-@settings(QUICK, max_examples=60)
+@QUICK
 @given(levels, levels, st.integers(0, 20))
 def test_middleware_runs_by_kind_then_priority_then_name(everywhere, local, blocker):
     relay = Relay()

@@ -11,9 +11,9 @@ from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 
 import pytest
+
 import relay_core as relay
 from relay_core.scopes import RemoteScope
-
 from tests.core.golden_scenario import Recording
 
 
@@ -454,12 +454,29 @@ def test_explicit_parents(rec):
         with rec.relay.scope("other", parent=elsewhere) as other:
             assert other.parent_uuid == elsewhere.uuid
         with rec.relay.scope("far", parent=remote) as far, rec.relay.scope("below") as below:
-            assert (far.parent_uuid, far.root_uuid, below.root_uuid) == (remote.uuid, remote.root_uuid, remote.root_uuid)
+            assert (far.parent_uuid, far.root_uuid, below.root_uuid) == (
+                remote.uuid,
+                remote.root_uuid,
+                remote.root_uuid,
+            )
         rec.relay.mark("m", parent=None)
     assert rec.find("m").parent_uuid is None
     assert rec.find("m").propagation_root_uuid is None
     assert rec.start("far").parent_uuid == remote.uuid
     assert rec.start("below").propagation_root_uuid == remote.root_uuid
+
+
+@pytest.mark.parametrize("parent", ["0190c0de-0000-7000-8000-000000000001", 7, relay.scope("never opened")])
+def test_what_cannot_be_a_parent_is_told(rec, parent):
+    with pytest.raises(relay.UsageError, match="scope 's': parent is"):
+        rec.relay.open_scope("s", parent=parent)
+    assert rec.shape() == []
+
+
+def test_attributes_are_sorted_words(rec):
+    rec.relay.open_scope("one", attributes="remote")
+    rec.relay.open_scope("many", attributes=["z", "a", "z", 1])
+    assert (rec.start("one").attributes, rec.start("many").attributes) == (["remote"], ["1", "a", "z"])
 
 
 def test_explicit_times(rec):
@@ -664,7 +681,9 @@ def test_a_forked_child_does_not_end_the_parents_scopes(rec):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.xfail(reason="an id that is drawn before the fork and read after it gets the salt of the child", strict=True)
+@pytest.mark.xfail(
+    reason="an id that is drawn before the fork and read after it gets the salt of the child", strict=True
+)
 @forking
 def test_a_scope_keeps_its_id_in_a_forked_child(rec):
     with rec.relay.scope("parent") as parent:

@@ -10,7 +10,6 @@ from relay_adapter_langchain.codec import CODEC
 from relay_adapter_langchain.outcomes import outcome_of
 from relay_adapter_langchain.shapes import reply, shown
 from relay_core.calls import LlmCall, ToolCall, chains_at, managed, resolve, run
-from relay_core.pipeline import CALLS
 from relay_core.scopes import CURRENT, UNSET, Scope
 
 if TYPE_CHECKING:
@@ -76,9 +75,6 @@ class AgentToolCall(ToolCall):
         return CallScope(
             relay, self.name, "tool", self.parent, self.request, self.metadata, profile, self.attributes, None
         )
-
-
-CALLS.update((ModelCall, AgentToolCall))  # what execution intercepts may pass on
 
 
 def perform(relay: Relay, call: ModelCall | AgentToolCall, real: Callable[[Any], Any]) -> Any:
