@@ -108,7 +108,7 @@ class Measurement:
             if not _is_text(key):
                 return f"attribute {key!r} needs text as its name"
             items: list[Any] = cast("list[Any]", value) if type(value) is list else [value]
-            if len({type(item) for item in items}) > 1 or any(type(i) not in (str, bool, int, float) for i in items):
+            if len(set(map(type, items))) > 1 or any(type(i) not in (str, bool, int, float) for i in items):
                 return f"attribute {key!r} must be text, bool, int or float, or a list of one of them"
         return None
 

@@ -121,7 +121,11 @@ def freeze(obj: Any, limits: Bounds = DEFAULT_LIMITS) -> Any:
     kind = type(obj)
     if kind is not dict and kind is not list and kind is not tuple:
         return obj if id(kind) in _ATOMS else copy_tree(obj, limits)
-    if not _plain(obj, 2):
+    try:
+        plain = len(obj) > _SMALL or _plain(obj, 2)
+    except RuntimeError:  # another thread changes it
+        plain = False
+    if not plain:
         return copy_tree(obj, limits)
     for size in _BUFFERS:
         buffer = bytearray(size)
@@ -369,7 +373,8 @@ def _hole(_part: Any) -> None:
 
 
 def _open(obj: Any) -> Any:
-    return obj.value if type(obj) is Frozen else obj
+    value = obj.value if type(obj) is Frozen else obj
+    return msgspec.msgpack.decode(value.data) if type(value) is Packed else value
 
 
 class _Names:
