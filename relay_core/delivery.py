@@ -22,7 +22,9 @@ __all__ = ["Barrier", "Lane", "Sink", "inside", "prepare"]
 _log = logging.getLogger("relay")
 _LOG_EVERY: Final = 60.0  # seconds between two log lines about one subscriber
 _LANE_EVENTS: Final = 8_192
-_SLOW: Final = 0.02  # seconds of delivery after which a subscriber gets its own thread
+_LANE_BATCH: Final = 512
+_SLOW: Final = 0.02  # seconds of delivery after which a subscriber gets its own thread,
+_SLOW_EACH: Final = 0.01  # if it also takes this long for each event: a busy one slows callers down, by its policy
 _LANE_LOOK: Final = 5.0  # seconds after which an idle lane looks whether its subscriber is still registered
 _POLICIES: Final = frozenset({"block", "drop_newest", "drop_oldest"})
 
@@ -51,7 +53,7 @@ class Sink:
         self.removed = False
         self.delivered = 0
         self.dropped: dict[str, int] = {}
-        self.turn = 0
+        self.turn = 0  # grows when events move; odd meanwhile
         self._next_log = 0.0
         self.reset()
 
@@ -80,7 +82,7 @@ class Sink:
                 self.done += count
         else:
             self._each(events, run_async)
-        self.todo, self.done, self.turn = (), 0, self.turn + 1
+        self.todo, self.done, self.turn = (), 0, self.turn + 2
         self.stalled = False
 
     def _each(self, events: Sequence[Event], run_async: Any) -> None:
@@ -95,18 +97,21 @@ class Sink:
             else:
                 self.delivered += 1
             self.done += 1
-            if self.done & 15 == 1 and time.monotonic() - began > _SLOW and self.lane is None:
+            if self.done & 15 == 3 and self.lane is None and self._is_slow(time.monotonic() - began):
                 lane = Lane(self, run_async, events[self.done :])
                 if self._divert(lane):
                     lane.serve()
                     return
+
+    def _is_slow(self, took: float) -> bool:
+        return took > _SLOW and took > _SLOW_EACH * self.done
 
     def _divert(self, lane: Lane) -> bool:
         with self._lock:
             if self.lane is not None:
                 return False
             # At once, so that no event is counted twice.
-            self.lane, self.todo, self.done, self.turn = lane, (), 0, self.turn + 1
+            self.lane, self.todo, self.done, self.turn = lane, (), 0, self.turn + 2
             return True
 
     def detach(self, thread: threading.Thread, run_async: Any) -> bool:
@@ -200,6 +205,7 @@ class Lane:
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._stopped = False
+        self._in_hand = 1
         self.thread = thread
 
     def __len__(self) -> int:
@@ -248,22 +254,40 @@ class Lane:
                 queue.popleft()
                 continue
             if sink.batches:
-                error = sink.attempt(sink.many, (item,), self._run_async)
+                batch = self._batch()
+                self._in_hand = len(batch)
+                error = sink.attempt(sink.many, batch, self._run_async)
+                self._finish(error, len(batch))
             else:
-                error = sink.attempt(sink.one, item, self._run_async)
-            if error is None:
-                sink.delivered += 1
-                queue.popleft()
-            else:
-                sink.failed(error)
-                queue.popleft()
+                self._finish(sink.attempt(sink.one, item, self._run_async), 1)
             sink.stalled = False
+
+    def _batch(self) -> list[Event]:
+        batch: list[Event] = []
+        for index in range(min(len(self._queue), _LANE_BATCH)):
+            item = self._queue[index]
+            if isinstance(item, Barrier):
+                break
+            batch.append(item)
+        return batch
+
+    def _finish(self, error: BaseException | None, count: int) -> None:
+        sink = self._sink
+        sink.turn += 1
+        if error is None:
+            sink.delivered += count
+        else:
+            sink.failed(error, count)
+        for _ in range(count):
+            if self._queue:  # a stop may have emptied it
+                self._queue.popleft()
+        sink.turn += 1
 
     def stop(self) -> None:
         """End the thread when it is back from the subscriber; what it has not begun is given up."""
         self._stopped = True
         self._wake.set()
-        self._give_up(0 if self.thread is None else 1)  # the first one may be in the subscriber's hands
+        self._give_up(0 if self.thread is None else self._in_hand)  # the subscriber may still deal with these
 
     def _give_up(self, kept: int) -> None:
         while self._stopped and len(self._queue) > kept:

@@ -353,18 +353,18 @@ class Dispatcher:
         """Give the queue to a new worker when a subscriber holds the present one for too long."""
         with self._lock:
             me = self._watcher
+        last: tuple[float, int] | None = None
         while self._watcher is me:
-            since = self._since
+            since, sink = self._since, self._calling
             if not since:
                 self._working.clear()
                 if not self._since:
                     self._working.wait()
-                time.sleep(_STUCK)  # not at every batch
-            elif (left := since + _STUCK - time.monotonic()) > 0:
-                time.sleep(left)
-            else:
+            now = (since, sink.done) if since and sink is not None else None
+            if now is not None and now == last:  # not one event further
                 self._replace(since)
-                time.sleep(_TICK)
+            last = now
+            time.sleep(_STUCK)
 
     def _replace(self, since: float) -> None:
         with self._lock:
@@ -453,7 +453,11 @@ class Dispatcher:
                 if not isinstance(event, Barrier):
                     total += len(event.route.sinks) if every else sinks[0] in event.route.sinks
             delivered, dropped = sum(s.delivered for s in sinks), sum(s.lost() for s in sinks)
-            if not self._moves & 1 and before == (self._moves, *((s.turn, s.delivered, s.lost()) for s in sinks)):
+            if (
+                not self._moves & 1
+                and not any(s.turn & 1 for s in sinks)
+                and before == (self._moves, *((s.turn, s.delivered, s.lost()) for s in sinks))
+            ):
                 break
             time.sleep(0)
         return delivered, total, dropped

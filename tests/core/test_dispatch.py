@@ -148,6 +148,20 @@ class TestSlowSubscribers:
         wait_for(lambda: len(slow) > 20)
         assert slow == [f"m{n}" for n in range(len(slow))], "its own order stays"
 
+    def test_one_hiccup_does_not_make_a_subscriber_slow(self, relay):
+        seen = Names()
+
+        def warming_up(event):
+            if not seen:
+                time.sleep(0.025)
+            seen.on_event(event)
+
+        relay.subscriber(warming_up)
+        for _ in range(500):
+            relay.mark("m")
+        relay.flush(timeout=3.0)
+        assert relay.stats()["subscribers"]["warming_up"]["own_thread"] is False
+
     def test_a_stuck_one_holds_up_neither_flush_nor_the_others(self, relay):
         gate, seen = Gate(), Names()
         relay.subscriber(gate, priority=1)
@@ -444,7 +458,7 @@ class TestFlushAndShutdown:
             time.sleep(0.03)  # noqa: ASYNC251  # slow on purpose, so that it gets a thread of its own
 
         relay.subscriber(on_event)
-        for _ in range(3):
+        for _ in range(9):
             relay.mark("m")
         relay.shutdown(timeout=2.0)
         wait_for(lambda: set(threading.enumerate()) <= before)
@@ -477,56 +491,3 @@ class TestFlushAndShutdown:
         relay.subscriber(ending)
         relay.mark("m")
         assert done.wait(1.0)
-
-
-class TestBreaker:
-    def test_after_too_many_faults_telemetry_is_off_and_policy_stays(self, caplog):
-        relay = Relay(Settings(breaker_limit=5))
-        seen = Names()
-        relay.subscriber(seen)
-        blocked = []
-        relay.guardrail("tool")(lambda call: blocked.append(call.name))
-
-        def broken():
-            raise LookupError("with a secret")
-
-        relay.add_resolver(broken)
-        with caplog.at_level(logging.DEBUG, "relay"):
-            for _ in range(50):
-                with relay.scope("s"):
-                    pass
-        relay.flush(timeout=2.0)
-        count = len(seen)
-        assert 0 < count < 50
-        relay.mark("later", parent=None)
-        relay.call_tool("t", {}, lambda args: args)
-        relay.flush(timeout=2.0)
-        assert len(seen) == count
-        assert blocked == ["t"]
-        lines = [record.getMessage() for record in caplog.records]
-        assert len([line for line in lines if "telemetry is off" in line]) == 1
-        assert len(lines) <= 2
-        assert not any("secret" in line for line in lines)
-
-    def test_many_threads_trip_it_once(self, caplog):
-        relay = Relay(Settings(breaker_limit=200))
-        relay.subscriber(lambda event: None)
-
-        def broken():
-            raise LookupError
-
-        relay.add_resolver(broken)
-
-        def work():
-            for _ in range(100):
-                relay.current()
-
-        with caplog.at_level(logging.ERROR, "relay"):
-            threads = [threading.Thread(target=work) for _ in range(8)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-        assert relay.stats()["counters"]["faults"] == 800
-        assert len(caplog.records) == 1
-        assert relay.observed is False

@@ -147,6 +147,13 @@ def relay():
     runtime.shutdown(timeout=1.0)
 
 
+@pytest.fixture(autouse=True)
+def _fresh(relay):
+    relay.flush(timeout=20.0)
+    relay.lines.clear()
+    relay.counters.clear()
+
+
 class Case:
     """Holds a payload, so that a report of a failing test does not look at it."""
 

@@ -132,8 +132,8 @@ def test_a_removed_subscriber_is_let_go():
 
     for _ in range(3):
         with relay.subscriber(Exporter(), name="exporter"):
-            relay.mark("one")
-            relay.mark("two")
+            for _ in range(9):
+                relay.mark("m")
             relay.flush(timeout=2.0)
     deadline = time.monotonic() + 8.0
     while gc.collect() or count() > 1 or [t for t in threading.enumerate() if t.name == "relay-exporter"]:

@@ -263,7 +263,8 @@ def test_a_lane_ends_with_its_subscriber_and_serves_late_events(monkeypatch):
 
     handle = relay.subscriber(slow)
     scope = relay.open_scope("open", parent=None)
-    relay.mark("m")
+    for _ in range(9):
+        relay.mark("m")
     relay.flush(timeout=3.0)
     assert any(thread.name == "relay-slow" for thread in threading.enumerate())
     handle.remove()
@@ -273,5 +274,51 @@ def test_a_lane_ends_with_its_subscriber_and_serves_late_events(monkeypatch):
         time.sleep(0.01)
     scope.close()  # it saw the start
     assert not relay.flush(timeout=3.0).timed_out
-    assert seen == ["open", "m", "open"]
+    assert seen == ["open", *("m",) * 9, "open"]
+    relay.shutdown(timeout=1.0)
+
+
+def test_a_busy_subscriber_slows_callers_down_instead_of_losing_events():
+    """Less than a millisecond for each event is work, not slowness, however long the burst."""
+    relay = Relay(Settings(queue=Queue(max_events=1_000, block_timeout=5.0)))
+    seen = []
+
+    def busy(event):
+        seen.append(event.name)
+        end = time.perf_counter() + 0.0003
+        while time.perf_counter() < end:
+            pass
+
+    relay.subscriber(busy)
+    for n in range(12_000):
+        relay.mark(f"m{n}")
+    assert relay.flush(timeout=20.0) == (12_000, 0, 0, False)
+    assert seen == [f"m{n}" for n in range(12_000)]
+    assert account(relay, "busy")["own_thread"] is False
+    relay.shutdown(timeout=1.0)
+
+
+def test_a_slow_exporter_of_batches_still_gets_batches():
+    relay = Relay()
+    sizes = []
+
+    class Exporter:
+        name = "exporter"
+
+        def on_event(self, event):
+            raise AssertionError("batches are preferred")
+
+        def on_batch(self, events):
+            sizes.append(len(events))
+            time.sleep(0.6 if len(sizes) == 1 else 0.05)
+
+    relay.subscriber(Exporter())
+    for _ in range(10):
+        relay.mark("m")
+    time.sleep(0.7)
+    assert account(relay, "exporter")["own_thread"] is True
+    for _ in range(2_000):
+        relay.mark("m")
+    assert relay.flush(timeout=5.0) == (2_010, 0, 0, False)
+    assert len(sizes) < 40
     relay.shutdown(timeout=1.0)
