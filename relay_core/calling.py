@@ -234,8 +234,6 @@ class Calling(Scoping):
         """
         from relay_core.streams import Stream  # noqa: PLC0415  # not on every path
 
-        if self.disabled:
-            return func(request)
         return Stream(self, self._stream_call(name, request, options), func, assemble)
 
     def astream_llm(

@@ -114,6 +114,8 @@ class Call:
         made.scope = self.scope
         made.ran = self.ran
         made.claimed = self.claimed
+        if self._marks is None:
+            self._marks = []  # shared, so that a mark made on either copy is kept
         made._marks = self._marks
         self._copy_into(made)
         for field, value in changes.items():
@@ -178,7 +180,8 @@ class ToolCall(Call):
         self.attributes = attributes
         self.profile = profile
         self.claims = claims
-        self.scope = self.claimed = self._marks = None
+        self.scope = self.claimed = None
+        self._marks = None
         self.ran = False
         self.tool_call_id = tool_call_id
 
@@ -231,7 +234,8 @@ class LlmCall(Call):
         self.attributes = attributes
         self.profile = profile
         self.claims = claims
-        self.scope = self.claimed = self._marks = None
+        self.scope = self.claimed = None
+        self._marks = None
         self.ran = False
         self.model = model
         self.headers = headers
@@ -396,7 +400,7 @@ def run(relay: Relay, call: Call, chain: CallChain | None, fn: Callable[[Any], A
 
 async def managed(relay: Relay, call: Call, chain: CallChain | None, fn: Callable[[Any], Any], wait: bool) -> Any:
     """Run one call under middleware: guardrails, request intercepts, scope, execution intercepts, the real call."""
-    if call.claims and relay.inner_claim(call.kind) is not None:
+    if call.claims and relay.same_call(call):
         return await finished(fn(call.request), wait)
     if chain is not None and (chain.guardrails or chain.requests):
         call = await before(relay, chain, call, wait)
@@ -462,7 +466,7 @@ def open_call(relay: Relay, call: Call) -> Scope:
     scope = call.scope = call.make_scope(relay)
     scope.open()
     if call._marks:
-        for name, options in call._marks:
+        marks, call._marks = tuple(call._marks), None
+        for name, options in marks:
             scope.mark(name, **options)
-        call._marks = None
     return scope

@@ -1,4 +1,3 @@
-
 """Codecs: lenses between a provider's JSON and the neutral view, their registry, and what all of them share.
 
 A codec decodes a native request or response (JSON-like: dicts, lists, scalars) into `relay_core.llm` types and writes

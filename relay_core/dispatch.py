@@ -77,6 +77,7 @@ class Dispatcher:
         self._light = self._max_bytes // (2 * self._max_events)  # so many bytes are not worth counting
         self.sinks: weakref.WeakSet[Sink] = weakref.WeakSet()  # a scope's own subscribers go with it
         self.closed = False
+        self._refusal = "shutdown"
         self._reset()
 
     def _reset(self) -> None:
@@ -118,7 +119,7 @@ class Dispatcher:
 
     def _put_busy(self, event: Event, queued: int) -> None:
         if self.closed:
-            self._drop(event, "shutdown")
+            self._drop(event, self._refusal)
             return
         weight = _weigh(event.raw)
         if weight > self._light:
@@ -200,6 +201,11 @@ class Dispatcher:
             del self._queue[index]
             self._bytes_done += old.weight
         self._moves += 1
+
+    def refuse(self, reason: str) -> None:
+        """Accept no event any more; those that come are counted as dropped for this reason."""
+        self._refusal = reason
+        self.closed = True
 
     def _drop(self, event: Event, reason: str) -> None:
         for sink in event.route.sinks:

@@ -13,7 +13,7 @@ RelayError
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,11 +65,24 @@ class Blocked(RelayError):  # noqa: N818  # a decision, not a defect
         self.reason = reason
         self.guardrail = guardrail
         self.call = call
+        self._text: str | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Without the call: it leads to the runtime, which stays in its process.
+        return _blocked_again, (type(self), self.reason, self.guardrail, str(self))
 
     def __str__(self) -> str:
+        if self._text is not None:
+            return self._text
         target = f"{self.call.kind} call {self.call.name!r} " if self.call is not None else ""
         by = f" by guardrail {self.guardrail!r}" if self.guardrail else ""
         return f"{target}blocked{by}: {self.reason}"
+
+
+def _blocked_again(kind: type[Blocked], reason: str, guardrail: str | None, text: str) -> Blocked:
+    made = kind(reason, guardrail=guardrail)
+    made._text = text
+    return made
 
 
 class GuardrailFailed(Blocked):
@@ -99,6 +112,9 @@ class ConfigError(RelayError, ValueError):
         count = len(self.problems)
         head = "1 configuration problem" if count == 1 else f"{count} configuration problems"
         super().__init__("\n".join([f"{head}:", *(f"  {problem}" for problem in self.problems)]))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.problems,)
 
 
 class PluginError(RelayError):

@@ -19,15 +19,15 @@ _UUID_LENGTH = 36
 _LOW_64 = (1 << 64) - 1
 
 next_number = count(1).__next__
-_salt = 0
-_offset = 0
+_epochs: list[
+    tuple[int, int, int]
+] = []  # first number, salt and clock offset: of the process's ancestors, then its own
 
 
 def _reseed() -> None:
-    global _salt, _offset
     noise = int.from_bytes(os.urandom(5), "big")
-    _salt = _VERSION_AND_VARIANT | ((noise & 0xFFF) << 64) | ((noise >> 12 & 0x3FFFFF) << 40)
-    _offset = time.time_ns() - time.perf_counter_ns()
+    salt = _VERSION_AND_VARIANT | ((noise & 0xFFF) << 64) | ((noise >> 12 & 0x3FFFFF) << 40)
+    _epochs.append((next_number(), salt, time.time_ns() - time.perf_counter_ns()))
 
 
 _reseed()
@@ -37,7 +37,10 @@ if hasattr(os, "register_at_fork"):
 
 def uuid_of(number: int, monotonic_ns: int) -> str:
     """Write the identity that was drawn as `number` at `monotonic_ns` (``time.perf_counter_ns``) as UUID text."""
-    return uuid_text(((monotonic_ns + _offset) // 1_000_000 << 80 | _salt) + number)
+    for first, salt, offset in reversed(_epochs):
+        if number >= first:  # else it was drawn before the fork, and keeps the identity that the parent gives it
+            return uuid_text(((monotonic_ns + offset) // 1_000_000 << 80 | salt) + number)
+    raise ValueError(f"no identity has the number {number}")
 
 
 def uuid_text(value: int) -> str:

@@ -242,6 +242,10 @@ class Registry:
         self._changed()
         return Handle(self, made)
 
+    def after_fork(self) -> None:
+        """In a forked child: a lock that no lost thread holds."""
+        self._lock = threading.Lock()
+
     def remove(self, registration: Registration) -> bool:
         """Take one out; False if it is not here any more."""
         with self._lock:

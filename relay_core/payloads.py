@@ -87,6 +87,7 @@ _pack_into: Final = msgspec.msgpack.Encoder().encode_into
 _ATOMS: Final = frozenset(
     map(id, (str, int, float, bool, type(None), bytes, Frozen, Note))
 )  # a class may forge its hash
+_PLAIN: Final = _ATOMS | frozenset(map(id, (dict, list, tuple)))
 _BUFFERS: Final = (8_192, 65_536, 1_048_576)  # bytes
 _SMALL: Final = 16  # entries; wider containers are not looked into one by one
 _UNREADABLE: Final = Note({"unreadable": True})
@@ -121,12 +122,15 @@ def freeze(obj: Any, limits: Bounds = DEFAULT_LIMITS) -> Any:
     kind = type(obj)
     if kind is not dict and kind is not list and kind is not tuple:
         return obj if id(kind) in _ATOMS else copy_tree(obj, limits)
-    try:
-        plain = len(obj) > _SMALL or _plain(obj, 2)
-    except RuntimeError:  # another thread changes it
-        plain = False
-    if not plain:
-        return copy_tree(obj, limits)
+    if len(obj) <= _SMALL:
+        try:  # what the payload directly holds: a few kinds of object that the C encoder knows may run code of their own
+            kinds = {*map(id, map(type, obj.values() if kind is dict else obj))}
+            if kind is dict:
+                _join(obj)
+            if not kinds <= _PLAIN:
+                return copy_tree(obj, limits)
+        except Exception:  # noqa: BLE001  # another thread changes it; a key is no text; a class forges its hash
+            return copy_tree(obj, limits)
     for size in _BUFFERS:
         buffer = bytearray(size)
         view = memoryview(buffer)  # while it is there, the encoder cannot let the buffer grow
@@ -140,26 +144,6 @@ def freeze(obj: Any, limits: Bounds = DEFAULT_LIMITS) -> Any:
         finally:
             view.release()
     return copy_tree(obj, limits)
-
-
-def _plain(container: Any, depth: int) -> bool:
-    """Tell whether the upper levels, as far as they are narrow, hold nothing whose code the C encoder might run."""
-    if type(container) is dict:
-        try:
-            _join(container)  # the cheapest look at all keys
-        except TypeError:
-            return False
-        container = container.values()
-    for value in container:
-        kind = type(value)
-        if kind is str:
-            continue
-        if kind is dict or kind is list or kind is tuple:
-            if depth and len(value) <= _SMALL and not _plain(value, depth - 1):
-                return False
-        elif id(kind) not in _ATOMS:
-            return False
-    return True
 
 
 def copy_tree(obj: Any, limits: Bounds = DEFAULT_LIMITS) -> Any:

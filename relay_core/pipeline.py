@@ -34,8 +34,9 @@ def step_through(steps: Coroutine[Any, Any, Any]) -> Any:
     except StopIteration as stop:
         return stop.value
     except RuntimeError as error:
-        if isinstance(error.__cause__, StopIteration):
-            raise error.__cause__ from None  # a coroutine cannot let it through; the caller gets the tool's own one
+        cause = error.__cause__
+        if isinstance(cause, StopIteration) and error.args == ("coroutine raised StopIteration",):
+            raise cause from None  # a coroutine cannot let it through; the caller gets the tool's own one
         raise
     steps.close()
     raise UsageError("a sync Relay call met something that must await; use the async form of the call")

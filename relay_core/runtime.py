@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from relay_core.calling import Calling
 from relay_core.claims import Claim
+from relay_core.errors import UsageError
 from relay_core.ids import next_number, uuid_of
 from relay_core.middleware import Chains, Registration, Registry
-from relay_core.scopes import CURRENT, Scope, default_status
+from relay_core.scopes import CURRENT, STATUSES, Scope, default_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -114,6 +115,11 @@ class Relay(Calling):
         """See `current_claim`."""
         claim = self._claim.get()
         return claim if claim is not None and claim.kind == kind and not claim.scope.closed else None
+
+    def same_call(self, call: Call) -> bool:
+        """Tell whether `call` is the one that an outer adapter has claimed: an LLM call inside it, or its very tool."""
+        claim = self.inner_claim(call.kind)
+        return claim is not None and (call.kind == "llm" or claim.scope.name == call.name)
 
     def has_claim(self) -> bool:
         """Tell whether any claim is around this frame."""
@@ -291,6 +297,8 @@ class Relay(Calling):
         return Registry(self._recompile, self._activate)
 
     def _recompile(self) -> None:
+        if self.disabled:
+            return
         with self._lock:
             self._version += 1
             self._chains = Chains(self._global.entries, self._version, self._encoder)
@@ -333,6 +341,8 @@ class Relay(Calling):
             >>> runtime.status_of(KeyError("x"))
             'handoff'
         """
+        if status not in STATUSES:
+            raise UsageError(f"map_status: {status!r} is none of {', '.join(sorted(STATUSES))}")
         self._statuses = {**self._statuses, error: status}
 
     def status_of(self, error: BaseException) -> str:
@@ -411,6 +421,7 @@ class Relay(Calling):
         with self._lock:
             self._global.entries = tuple(r for r in self._global.entries if r.kind != "subscriber")
             self.observed = False
+        self.dispatcher.refuse("telemetry_off")
         self._recompile()
 
     # -- life ----------------------------------------------------------------------------------------------------
@@ -464,6 +475,7 @@ class Relay(Calling):
     def after_fork(self) -> None:
         """In a forked child: own locks, queue and worker; scopes that the parent opened end there."""
         self._lock = threading.RLock()
+        self._global.after_fork()
         self._helper = None
         self.generation += 1
         if self._dispatcher is not None:
@@ -476,9 +488,10 @@ def _after_fork_in_child() -> None:
 
 
 def _at_exit() -> None:
-    for relay in tuple(_runtimes):
-        if relay._dispatcher is not None and not relay._dispatcher.closed:
-            relay.shutdown()
+    live = [relay for relay in tuple(_runtimes) if relay._dispatcher is not None and not relay._dispatcher.closed]
+    deadline = time.monotonic() + max((relay.settings.shutdown_timeout for relay in live), default=0.0)
+    for relay in live:
+        relay.shutdown(max(0.0, deadline - time.monotonic()))
 
 
 if hasattr(os, "register_at_fork"):

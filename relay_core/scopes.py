@@ -43,6 +43,8 @@ STATUSES: Final = frozenset(["ok", "error", "cancelled", "interrupted", "handoff
 _CANCELLING: Final = frozenset({"CancelledError", "Cancelled", "GeneratorExit", "KeyboardInterrupt"})
 _MIN_NS: Final = 1_000  # an end is at least this much later than its start
 _MESSAGE_LIMIT: Final = 2_000
+_READABLE_ARGS: Final = 8
+_READABLE_LENGTH: Final = 100_000
 
 
 class _Sentinel:
@@ -461,12 +463,26 @@ def default_status(error: BaseException) -> str:
 
 
 def describe(error: BaseException) -> tuple[str, str]:
-    """Type name and message of an exception; never raises, whatever its ``__str__`` does."""
-    name = type.__getattribute__(type(error), "__qualname__")
+    """Type name and message of an exception; never raises, and lets no payload inside it run or swell."""
+    name = str(type.__getattribute__(type(error), "__qualname__"))
     try:
-        message = str(error)
-    except Exception:  # noqa: BLE001  # a broken __str__ must not hide the failure itself
+        message = str(error) if _is_readable(error) else f"({', '.join(type(a).__name__ for a in error.args[:8])})"
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException:  # noqa: BLE001  # a broken __str__, even one that exits, must not hide the failure itself
         message = "(its message cannot be read)"
     if len(message) > _MESSAGE_LIMIT:
         message = message[:_MESSAGE_LIMIT] + " … (cut)"
-    return str(name), message
+    return name, message
+
+
+def _is_readable(error: BaseException) -> bool:
+    """Tell whether ``str`` of the exception is its class's own work, or only joins a few small plain arguments."""
+    writer = next((vars(cls)["__str__"] for cls in type(error).__mro__ if "__str__" in vars(cls)), None)
+    if type(writer) is not type(BaseException.__str__):
+        return True  # written in Python, or in another language: its author's choice
+    args = error.args
+    return len(args) <= _READABLE_ARGS and all(
+        type(a) in (int, float, bool, type(None)) or (type(a) in (str, bytes) and len(a) <= _READABLE_LENGTH)
+        for a in args
+    )
