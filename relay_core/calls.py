@@ -142,8 +142,19 @@ class Call:
         """Make the call's scope, not yet open."""
         return Scope(relay, self.name, "unknown", self.parent, self.request, None, None, (), None)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Without parent, scope and codec: they lead to the runtime, which stays in its process.
+        return _again, (type(self), {field: getattr(self, field) for field in sorted(self.replaceable - {"codec"})})
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}>"
+
+
+def _again(kind: Any, fields: dict[str, Any]) -> Call:
+    made: Call = kind(fields["name"], fields["request"])
+    for field, value in fields.items():
+        setattr(made, field, value)
+    return made
 
 
 class ToolCall(Call):

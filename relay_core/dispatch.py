@@ -77,6 +77,7 @@ class Dispatcher:
         self._light = self._max_bytes // (2 * self._max_events)  # so many bytes are not worth counting
         self.sinks: weakref.WeakSet[Sink] = weakref.WeakSet()  # a scope's own subscribers go with it
         self.closed = False
+        self.refusing = False
         self._refusal = "shutdown"
         self._reset()
 
@@ -110,7 +111,7 @@ class Dispatcher:
         """Accept an event, or account for why not. Never raises, never does I/O, waits only within the block policy."""
         queue = self._queue
         queued = len(queue)
-        if queued >= self._busy or self.closed:
+        if queued >= self._busy or self.refusing:
             self._put_busy(event, queued)
             return
         queue.append(event)
@@ -118,7 +119,7 @@ class Dispatcher:
             self._rouse()
 
     def _put_busy(self, event: Event, queued: int) -> None:
-        if self.closed:
+        if self.refusing:
             self._drop(event, self._refusal)
             return
         weight = _weigh(event.raw)
@@ -205,7 +206,7 @@ class Dispatcher:
     def refuse(self, reason: str) -> None:
         """Accept no event any more; those that come are counted as dropped for this reason."""
         self._refusal = reason
-        self.closed = True
+        self.refusing = True
 
     def _drop(self, event: Event, reason: str) -> None:
         for sink in event.route.sinks:

@@ -68,8 +68,7 @@ class Blocked(RelayError):  # noqa: N818  # a decision, not a defect
         self._text: str | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Without the call: it leads to the runtime, which stays in its process.
-        return _blocked_again, (type(self), self.reason, self.guardrail, str(self))
+        return _blocked_again, (type(self), self.reason, self.guardrail, self.call, str(self))
 
     def __str__(self) -> str:
         if self._text is not None:
@@ -79,8 +78,8 @@ class Blocked(RelayError):  # noqa: N818  # a decision, not a defect
         return f"{target}blocked{by}: {self.reason}"
 
 
-def _blocked_again(kind: type[Blocked], reason: str, guardrail: str | None, text: str) -> Blocked:
-    made = kind(reason, guardrail=guardrail)
+def _blocked_again(kind: type[Blocked], reason: str, guardrail: str | None, call: Call | None, text: str) -> Blocked:
+    made = kind(reason, guardrail=guardrail, call=call)
     made._text = text
     return made
 

@@ -252,7 +252,16 @@ class Event(msgspec.Struct, eq=False, gc=False):
 
 
 class ScopeEvent(Event, eq=False, gc=False):
-    """The start or end of a scope; both carry the same ``uuid``."""
+    """The start or end of a scope; both carry the same ``uuid``.
+
+    Example:
+        >>> import relay_core as relay
+        >>> runtime, seen = relay.Relay(), []
+        >>> with runtime.subscriber(seen.append), runtime.scope("trip", "agent"):
+        ...     pass
+        >>> runtime.flush(timeout=2.0).pending, [(e.name, e.scope_category, e.status) for e in seen]
+        (0, [('trip', 'start', None), ('trip', 'end', 'ok')])
+    """
 
     kind: ClassVar[str] = "scope"
 
@@ -365,7 +374,16 @@ class ScopeEvent(Event, eq=False, gc=False):
 
 
 class MarkEvent(Event, eq=False, gc=False):
-    """A point in time under a scope, or under none."""
+    """A point in time under a scope, or under none.
+
+    Example:
+        >>> import relay_core as relay
+        >>> runtime, seen = relay.Relay(), []
+        >>> with runtime.subscriber(seen.append):
+        ...     runtime.mark("ranked", data={"n": 3})
+        >>> runtime.flush(timeout=2.0).pending, seen[0].name, seen[0].data
+        (0, 'ranked', {'n': 3})
+    """
 
     kind: ClassVar[str] = "mark"
 
@@ -464,6 +482,12 @@ def parse_event(line: bytes | str | dict[str, Any]) -> ScopeEvent | MarkEvent:
 
     Raises:
         ValueError: it is no ATOF event; the text says what is missing.
+
+    Example:
+        >>> import relay_core as relay
+        >>> line = '{"kind":"mark","uuid":"u","timestamp":"2026-01-01T00:00:00+00:00","name":"hello"}'
+        >>> relay.parse_event(line).name
+        'hello'
     """
     found: Any = line if isinstance(line, dict) else msgspec.json.decode(line)
     if not isinstance(found, dict):

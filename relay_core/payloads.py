@@ -240,7 +240,8 @@ class Encoder:
             What the other methods read.
 
         Example:
-            >>> Encoder().freeze({"a": 1})
+            >>> encoder = Encoder()
+            >>> encoder.tree(encoder.freeze({"a": 1}))
             {'a': 1}
         """
         return freeze(obj, self.limits)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["CALLS", "PLAIN", "before", "execute", "finished", "refuse_await_only", "refuse_coroutine", "step_through"]
 
 CALLS: set[int] = set()  # filled by the module that defines them
+_UNABLE = (("coroutine raised StopIteration",), ("generator raised StopIteration",))  # the interpreter's own words
 # Ids of types that are surely not awaitable: spares a failing lookup per step. Ids, since a class may forge its hash.
 PLAIN: set[int] = {id(dict), id(list), id(str), id(type(None)), id(Block)}
 
@@ -35,7 +36,7 @@ def step_through(steps: Coroutine[Any, Any, Any]) -> Any:
         return stop.value
     except RuntimeError as error:
         cause = error.__cause__
-        if isinstance(cause, StopIteration) and error.args == ("coroutine raised StopIteration",):
+        if isinstance(cause, StopIteration) and error.args in _UNABLE:
             raise cause from None  # a coroutine cannot let it through; the caller gets the tool's own one
         raise
     steps.close()

@@ -73,6 +73,12 @@ class RemoteScope:
         root_uuid: the UUID of the remote tree's root, if known.
         traceparent: the W3C header it came with, if any.
         tracestate: the W3C trace state it came with, if any.
+
+    Example:
+        >>> import relay_core as relay
+        >>> sender = relay.RemoteScope("01a20334-5a94-7dc1-b2c5-1fe081b9b87a")
+        >>> relay.open_scope("work", parent=sender).parent_uuid == sender.uuid
+        True
     """
 
     __slots__ = ("_cache", "_outer", "_relay", "_root_uuid", "traceparent", "tracestate", "uuid")
@@ -205,12 +211,12 @@ class Scope(Registrar):
     def parent_uuid(self) -> str | None:
         """UUID of the parent; None at a root."""
         parent = self.parent
-        return None if parent is None else parent.uuid
+        return None if parent is None or parent is CURRENT else parent.uuid
 
     @property
     def root_uuid(self) -> str:
         """UUID of the topmost ancestor, in this process or the one that the context came from."""
-        root = self._root
+        root = getattr(self, "_root", None)  # not set before it is opened
         return self.uuid if root is None else root.root_uuid
 
     @property

@@ -138,9 +138,6 @@ def test_two_layers_of_one_tool_call(rec, checked):
     assert (checked, shape(rec)) == (["search"], ["+tool search", "-tool search ok"])
 
 
-@pytest.mark.xfail(
-    reason="a claimed tool call takes every claimed tool call in it for its own inner layer", strict=True
-)
 def test_another_tool_inside_a_claimed_tool_meets_policy(rec, checked):
     inner = lambda args: rec.relay.call_tool("shell", args, lambda a: "ran", claim=True)
     rec.relay.call_tool("sub-agent", {}, inner, claim=True)

@@ -681,9 +681,6 @@ def test_a_forked_child_does_not_end_the_parents_scopes(rec):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.xfail(
-    reason="an id that is drawn before the fork and read after it gets the salt of the child", strict=True
-)
 @forking
 def test_a_scope_keeps_its_id_in_a_forked_child(rec):
     with rec.relay.scope("parent") as parent:
