@@ -405,6 +405,7 @@ class Dispatcher:
         """Flush, close the subscribers, end the worker. Events after that are counted as dropped."""
         with self._lock:
             first, self.closed = not self.closed, True
+            self.refusing = True
         if not first:
             return self.report(timed_out=self.pending() > 0)
         if self._is_inside():

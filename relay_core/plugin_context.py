@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from relay_core.discovery import explain
 from relay_core.errors import UsageError
-from relay_core.middleware import Handle, Registrar
+from relay_core.middleware import Handle
+from relay_core.registrar import Registrar
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from relay_core.errors import Blocked, UsageError
 from relay_core.ids import next_number, uuid_of
-from relay_core.middleware import Registrar, Registry
+from relay_core.registrar import Registrar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from relay_core.codecs import Codec
     from relay_core.llm import LlmRequest, LlmResponse
-    from relay_core.middleware import Chains
+    from relay_core.middleware import Chains, Registry
     from relay_core.runtime import Relay
 
 __all__ = ["CATEGORIES", "CURRENT", "STATUSES", "RemoteScope", "Scope"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from relay_core.errors import UsageError
-from relay_core.middleware import Registrar
+from relay_core.registrar import Registrar
 from relay_core.scopes import CATEGORIES, CURRENT, Scope, to_ns
 
 if TYPE_CHECKING:
