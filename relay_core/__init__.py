@@ -7,21 +7,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from relay_core.calls import LlmCall, ToolCall
-from relay_core.errors import (
-    AdapterError,
-    Blocked,
-    CodecError,
-    ConfigError,
-    DuplicateName,
-    GuardrailFailed,
-    PluginError,
-    RelayError,
-    UsageError,
-)
-from relay_core.middleware import Block, Handle
+from relay_core.calls import LlmCall as LlmCall
+from relay_core.calls import ToolCall as ToolCall
+from relay_core.errors import AdapterError as AdapterError
+from relay_core.errors import Blocked as Blocked
+from relay_core.errors import CodecError as CodecError
+from relay_core.errors import ConfigError as ConfigError
+from relay_core.errors import DuplicateName as DuplicateName
+from relay_core.errors import GuardrailFailed as GuardrailFailed
+from relay_core.errors import PluginError as PluginError
+from relay_core.errors import RelayError as RelayError
+from relay_core.errors import UsageError as UsageError
+from relay_core.middleware import Block as Block
+from relay_core.middleware import Handle as Handle
 from relay_core.runtime import Relay
-from relay_core.scopes import CURRENT, RemoteScope, Scope
+from relay_core.scopes import CURRENT as CURRENT
+from relay_core.scopes import RemoteScope as RemoteScope
+from relay_core.scopes import Scope as Scope
 
 if TYPE_CHECKING:
     from relay_core.claims import Claim as Claim

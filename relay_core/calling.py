@@ -1,5 +1,7 @@
 """The part of `Relay` that runs tool and model calls."""
 
+# Calling is only ever part of a Relay:
+# pyright: reportArgumentType=false
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any

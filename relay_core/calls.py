@@ -4,6 +4,8 @@ Objects pass by identity: the request that the caller gave reaches the function,
 reaches the caller, unless middleware says otherwise.
 """
 
+# results of any type pass here:
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
 from types import CoroutineType

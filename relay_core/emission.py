@@ -106,9 +106,9 @@ def _register_exit() -> None:
     if _registered:
         return
     _registered = True
-    from relay_core.runtime import _at_exit  # noqa: PLC0415  # it imports this module
+    from relay_core.runtime import shut_down_all  # noqa: PLC0415  # it imports this module
 
-    atexit.register(_at_exit)
+    atexit.register(shut_down_all)
     process: Any = sys.modules.get("multiprocessing.process")
     if process is not None and process.parent_process() is not None:
         _drain_worker_process(None)
@@ -128,6 +128,6 @@ def _drain_worker_process(_: Any) -> None:
     """Processes of multiprocessing end without interpreter exit: their finalizers take its place."""
     from multiprocessing.util import Finalize  # noqa: PLC0415  # it is loaded already
 
-    from relay_core.runtime import _at_exit  # noqa: PLC0415  # it imports this module
+    from relay_core.runtime import shut_down_all  # noqa: PLC0415  # it imports this module
 
-    Finalize(None, _at_exit, exitpriority=-100)
+    Finalize(None, shut_down_all, exitpriority=-100)

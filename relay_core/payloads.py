@@ -6,6 +6,8 @@ and with a marker ``{"$relay": {...}}`` wherever a value was changed. A ``$relay
 more dollar sign.
 """
 
+# objects of any type pass here:
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
 from functools import partial

@@ -5,6 +5,8 @@ caller's own task. For a sync caller nothing ever suspends: the coroutine runs t
 thread, and only a policy callback that must await runs, by itself, on the runtime's helper loop.
 """
 
+# results of any type pass here:
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
 from types import CoroutineType

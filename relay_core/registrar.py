@@ -204,4 +204,8 @@ class Registrar:
             return self.register(kind, fn, **options)
         if kind in CALL_KINDS and options["target"] not in ("tool", "llm"):
             raise UsageError(f'{kind} needs a target: @relay.{kind}("tool") or @relay.{kind}("llm")')
-        return lambda decorated: self.register(kind, decorated, **options)  # pyright: ignore[reportUnknownLambdaType]
+
+        def decorate(decorated: Any) -> Handle:
+            return self.register(kind, decorated, **options)
+
+        return decorate

@@ -487,7 +487,8 @@ def _after_fork_in_child() -> None:
         relay.after_fork()
 
 
-def _at_exit() -> None:
+def shut_down_all() -> None:
+    """Drain every runtime within one deadline; registered to run at interpreter exit."""
     live = [relay for relay in tuple(_runtimes) if relay._dispatcher is not None and not relay._dispatcher.closed]
     deadline = time.monotonic() + max((relay.settings.shutdown_timeout for relay in live), default=0.0)
     for relay in live:

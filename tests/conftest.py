@@ -12,8 +12,13 @@ for variable in [name for name in os.environ if name.startswith("RELAY_") and na
     del os.environ[variable]  # before relay_core reads it
 
 import pytest  # noqa: E402  # after the environment is clean
+from hypothesis import HealthCheck, settings  # noqa: E402  # see above
 
 import relay_core  # noqa: E402  # see above
+
+# A busy machine is no reason to fail: speed is measured elsewhere.
+settings.register_profile("relay", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("relay")
 
 
 def _is_local(host):
