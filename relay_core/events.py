@@ -82,6 +82,7 @@ class Identity:
         self.attributes: tuple[str, ...] = tuple(line.get("attributes") or ())
 
 
+_UNEVENTFUL: Final = b'{"otel.status_code":"OK","relay.status":"ok"}'
 _MADE_LATE: Final = frozenset({Deferred, ChunkNote})
 
 
@@ -245,7 +246,7 @@ class Event(msgspec.Struct, eq=False, gc=False):
 
     def _make_profile(self) -> dict[str, Any] | None:
         raw = self.raw_profile
-        return None if raw is None else self.encoder.tree(raw)
+        return self.encoder.tree(raw) if raw else raw  # None, or the empty profile of most calls
 
     def _make_json(self) -> bytes:
         raise UsageError("only scope and mark events have a line")
@@ -350,9 +351,17 @@ class ScopeEvent(Event, eq=False, gc=False):
         found = annotate(self.view, self.scope_category, self.data, replaced=replaced)
         return {**(profile or {}), **self.encoder.tree(self.encoder.freeze(found))} if found else profile
 
+    def _metadata_json(self) -> bytes:
+        """The metadata's JSON; that of an uneventful end is known."""
+        known = self.cache is not None and "metadata" in self.cache
+        plain = not known and self.detail == "end" and self.raw_metadata is None and self.view is None
+        if plain and self.source.status == "ok":
+            return _UNEVENTFUL
+        metadata = self.metadata
+        return b"null" if metadata is None else _encode(metadata)
+
     def _make_json(self) -> bytes:
         profile = self.category_profile
-        metadata = self.metadata
         parent = self.parent_uuid
         return (
             b'{"atof_version":"0.1","attributes":%b,"category":"%b","category_profile":%b,"data":%b,"data_schema":null,'
@@ -363,7 +372,7 @@ class ScopeEvent(Event, eq=False, gc=False):
             self.category.encode(),
             b"null" if profile is None else _encode(profile),
             self._data_json(),
-            b"null" if metadata is None else _encode(metadata),
+            self._metadata_json(),
             _encode(self.name),
             b"null" if parent is None else b'"%b"' % parent.encode(),
             (self.propagation_root_uuid or self.uuid).encode(),

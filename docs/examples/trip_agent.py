@@ -17,7 +17,7 @@ from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 
 import relay_core
-from relay_adapter_langchain import RelayMiddleware, instrument
+from relay_adapter_langchain import RelayMiddleware
 from relay_core.testing.fake_provider import FakeProvider, Reply, ToolCall
 from relay_plugin_observability import AtofExporter
 
@@ -124,7 +124,7 @@ def run(
             if api_key is None:
                 base_url = stack.enter_context(FakeProvider(fake_script())).openai_url
 
-        instrument(relay)  # one line: every LangChain run of this process is recorded
+        relay.autoload(["langchain"])  # one line: every LangChain run of this process is recorded
         exporter = AtofExporter(path=events)
         stack.callback(exporter.close)
         for handle in [relay.subscriber(exporter), *add_rules(relay, report)]:

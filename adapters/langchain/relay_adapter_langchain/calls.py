@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from relay_adapter_langchain.codec import CODEC
 from relay_adapter_langchain.outcomes import outcome_of
-from relay_adapter_langchain.shapes import reply, shown
+from relay_adapter_langchain.shapes import has_failed, or_marker, reply, shown
 from relay_core.calls import LlmCall, ToolCall, chains_at, managed, resolve, run
 from relay_core.scopes import CURRENT, UNSET, Scope
 
@@ -42,10 +42,10 @@ class CallScope(Scope):
                 return Scope.end(self, None, outcome, timestamp, view)
             return Scope.end(self, error, status or outcome, timestamp, view)
         output = self.output
-        if status is None and getattr(output, "status", None) == "error":
+        if status is None and has_failed(output):
             status, error = "error", getattr(self, "failure", None)
         if self._route is not None and output is not UNSET:
-            self.output = reply(output) if self.category == "llm" else shown(output)
+            self.output = or_marker(reply, output) if self.category == "llm" else shown(output)
         return Scope.end(self, error, status, timestamp, view)
 
 
@@ -56,7 +56,7 @@ class ModelCall(LlmCall):
 
     def make_scope(self, relay: Relay) -> Scope:
         """Make the scope; it shows what the model is asked, never the model object, which holds credentials."""
-        content = CODEC.shape(self.request) if relay.observed else None
+        content = or_marker(CODEC.shape, self.request) if relay.observed else None
         profile = {**(self.profile or {}), **({"model_name": self.model} if self.model else {})}
         data = {"headers": {}, "content": content}
         return CallScope(

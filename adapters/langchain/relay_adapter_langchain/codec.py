@@ -14,12 +14,12 @@ from langchain_core.outputs import LLMResult
 
 from relay_adapter_langchain import views
 from relay_adapter_langchain.messages import build, rewritten
-from relay_adapter_langchain.shapes import llm_request, llm_result, message_fields, reply, tool_definition
+from relay_adapter_langchain.shapes import llm_request, llm_result, message_fields, reply, shown_tool, tool_definition
 from relay_core.errors import CodecError
 from relay_core.llm import LlmRequest, LlmResponse, Message, Node, StreamInfo, same
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 __all__ = ["CODEC", "LangChainCodec"]
 
@@ -60,7 +60,7 @@ class LangChainCodec:
     def shape(self, request: Any) -> dict[str, Any]:
         """Give a ``ModelRequest`` as observers see it."""
         messages = [request.system_message, *request.messages] if request.system_message else request.messages
-        return llm_request(messages, _settings(request), **_beside(request))
+        return llm_request(messages, _settings(request), **_beside(request, shown_tool))
 
     def decode_request(self, native: Any) -> LlmRequest:
         """Read a ``ModelRequest``, or the observed shape of a model request."""
@@ -100,9 +100,9 @@ class LangChainCodec:
     def decode_response(self, native: Any) -> LlmResponse:
         """Read a response: a message, a ``ModelResponse``, an ``LLMResult``, or the observed shape of one."""
         if isinstance(native, LLMResult):
-            native = llm_result(native)
+            native = llm_result(native, message_fields)
         elif not isinstance(native, dict):
-            native = reply(native)
+            native = reply(native, message_fields)
         if not isinstance(native, dict):
             raise CodecError(f"the codec {self.name!r} reads model responses, not {type(native).__name__}")
         return views.response_view(native)
@@ -160,11 +160,11 @@ def _messages(request: Any) -> list[BaseMessage]:
     return [system, *request.messages] if system is not None else list(request.messages)
 
 
-def _beside(request: Any) -> dict[str, Any]:
+def _beside(request: Any, part: Callable[[Any], Any] = tool_definition) -> dict[str, Any]:
     """The fields of a request beside messages and settings."""
     model = request.model
     name = request.model_settings.get("model") or getattr(model, "model_name", None) or getattr(model, "model", None)
-    tools = [tool_definition(tool) for tool in request.tools]
+    tools = [part(tool) for tool in request.tools]
     return {"model": name if isinstance(name, str) else None, "tools": tools, "tool_choice": request.tool_choice}
 
 

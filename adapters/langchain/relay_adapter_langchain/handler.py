@@ -16,7 +16,8 @@ import relay_core
 from relay_adapter_langchain import observation
 from relay_adapter_langchain.outcomes import is_cancelled
 from relay_adapter_langchain.runs import table_of
-from relay_adapter_langchain.shapes import llm_result, shown
+from relay_adapter_langchain.shapes import shown
+from relay_core.scopes import UNSET
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -108,32 +109,13 @@ class RelayCallbackHandler(BaseCallbackHandler):
         start = observation.Start(self, self._table, run_id, parent_run_id, tags, metadata)
         observation.chain_started(start, serialized, inputs, kwargs)
 
-    @_contained
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """End it."""
-        run = self._take(run_id)
-        if run is None:
-            return
-        if self.relay.observed:
-            if run.defers and run.parent is None and "inputs" in kwargs:
-                run.scope.mark("langchain.inputs", data=shown(kwargs["inputs"]))
-            run.scope.close(output=shown(outputs))
-        else:
-            run.scope.close()
-        run.table.settle(run, cancelled=False)
+        self._end(observation.chain_ended, outputs, run_id, kwargs.get("inputs", UNSET))
 
-    @_contained
     def on_chain_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
         """End it as the exception says; what was open below a cancelled run ends first."""
-        run = self._take(run_id)
-        if run is None:
-            return
-        cancelled = is_cancelled(error)
-        if cancelled:
-            run.table.settle(run, cancelled=True)
-        observation.failed(run, error)
-        if not cancelled:
-            run.table.settle(run, cancelled=False)
+        self._end(observation.failed, error, run_id)
 
     # -- models --------------------------------------------------------------------------------------------------
 
@@ -175,25 +157,13 @@ class RelayCallbackHandler(BaseCallbackHandler):
         if run is not None and not run.first:
             run.first = self.relay.monotonic() - run.mono
 
-    @_contained
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **_: Any) -> None:
         """End it; usage and model name come from the response."""
-        run = self._take(run_id)
-        if run is not None:
-            observation.llm_ended(run, llm_result(response) if self.relay.observed else None)
-            run.table.settle(run, cancelled=False)
+        self._end(observation.llm_ended, response, run_id)
 
-    @_contained
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """End it as the exception says, with what had arrived until then."""
-        run = self._take(run_id)
-        if run is None:
-            return
-        response = kwargs.get("response")
-        is_shown = self.relay.observed and response is not None and response.generations
-        partial = llm_result(response) if is_shown else None  # pyright: ignore[reportArgumentType]  # is_shown
-        observation.failed(run, error, partial)
-        run.table.settle(run, cancelled=is_cancelled(error))
+        self._end(observation.failed, error, run_id, kwargs.get("response"))
 
     # -- tools and retrievers ------------------------------------------------------------------------------------
 
@@ -214,18 +184,13 @@ class RelayCallbackHandler(BaseCallbackHandler):
         start = observation.Start(self, self._table, run_id, parent_run_id, tags, metadata)
         observation.tool_started(start, serialized, input_str if inputs is None else inputs, kwargs)
 
-    @_contained
     def on_tool_end(self, output: Any, *, run_id: UUID, **_: Any) -> None:
         """End it; a tool that answered with an error message has failed."""
-        run = self._take(run_id)
-        if run is not None:
-            observation.tool_ended(run, output, observed=self.relay.observed)
-            run.table.settle(run, cancelled=False)
+        self._end(observation.tool_ended, output, run_id)
 
-    @_contained
     def on_tool_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
         """End it as the exception says."""
-        self._fail(error, run_id)
+        self._end(observation.failed, error, run_id)
 
     @_contained
     def on_retriever_start(
@@ -243,24 +208,32 @@ class RelayCallbackHandler(BaseCallbackHandler):
         start = observation.Start(self, self._table, run_id, parent_run_id, tags, metadata)
         start.open(observation.name_of(serialized, kwargs, "retriever"), "retriever", data={"query": query})
 
-    @_contained
     def on_retriever_end(self, documents: Sequence[Any], *, run_id: UUID, **_: Any) -> None:
         """End it with the documents found."""
-        run = self._take(run_id)
-        if run is not None:
-            run.scope.close(output={"documents": shown(list(documents))} if self.relay.observed else None)
-            run.table.settle(run, cancelled=False)
+        self._end(observation.retrieved, documents, run_id)
 
-    @_contained
     def on_retriever_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
         """End it as the exception says."""
-        self._fail(error, run_id)
+        self._end(observation.failed, error, run_id)
 
-    def _fail(self, error: BaseException, run_id: UUID) -> None:
+    def _end(self, end: Callable[..., None], outcome: Any, run_id: UUID, *facts: Any) -> None:
+        """End a run: its scope ends once, even where what it shows cannot be made; and what is open below it."""
         run = self._take(run_id)
-        if run is not None:
-            run.table.settle(run, cancelled=is_cancelled(error))
-            observation.failed(run, error)
+        if run is None:
+            return
+        cancelled = is_cancelled(outcome)
+        if cancelled:
+            run.table.settle(run, cancelled=True)
+        try:
+            end(run, outcome, *facts, observed=self.relay.observed)
+        except BaseException as error:
+            observation.give_up(run, outcome, error)
+            if isinstance(error, KeyboardInterrupt | SystemExit):
+                raise  # a signal of the program
+            self.relay.fault("langchain end of a run", error)
+        finally:
+            if not cancelled:
+                run.table.settle(run, cancelled=False)
 
     # -- marks ---------------------------------------------------------------------------------------------------
 

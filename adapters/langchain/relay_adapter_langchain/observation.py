@@ -8,7 +8,7 @@ from relay_adapter_langchain.calls import CallScope, current_frame
 from relay_adapter_langchain.codec import CODEC
 from relay_adapter_langchain.outcomes import outcome_of
 from relay_adapter_langchain.runs import Run
-from relay_adapter_langchain.shapes import llm_request, shown
+from relay_adapter_langchain.shapes import has_failed, llm_request, llm_result, or_marker, shown, unreadable
 from relay_core.scopes import UNSET
 
 if TYPE_CHECKING:
@@ -22,11 +22,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Start",
+    "chain_ended",
     "chain_started",
     "failed",
+    "give_up",
     "llm_ended",
     "llm_started",
     "name_of",
+    "retrieved",
     "tool_ended",
     "tool_started",
 ]
@@ -67,7 +70,7 @@ class Start:
         if self.tags:
             found["langchain.tags"] = list(self.tags)
             attempt = next((tag for tag in self.tags if tag.startswith("retry:attempt:")), None)
-            if attempt is not None:
+            if attempt is not None and attempt.rpartition(":")[2].isdecimal():
                 found["attempt"] = int(attempt.rpartition(":")[2])
         return found
 
@@ -124,6 +127,16 @@ def chain_started(start: Start, serialized: Mapping[str, Any] | None, inputs: An
         run.defers = is_deferred
 
 
+def chain_ended(run: Run, outputs: Any, inputs: Any = UNSET, *, observed: bool) -> None:
+    """End a chain; `inputs` are those of a stream, known only now."""
+    if not observed:
+        run.scope.close()
+        return
+    if run.defers and run.parent is None and inputs is not UNSET:
+        run.scope.mark("langchain.inputs", data=shown(inputs))
+    run.scope.close(output=shown(outputs))
+
+
 def _is_placeholder(inputs: Any) -> bool:
     """Tell whether this stands for the input of a stream, which LangChain knows only at the end."""
     if type(inputs) is not dict or len(inputs) != 1:
@@ -158,19 +171,20 @@ def llm_started(
         return
     data: Any = None
     if start.relay.observed:
-        content = llm_request(messages, params, model=model, tools=params.get("tools"))
+        content = or_marker(lambda given: llm_request(given, params, model=model, tools=params.get("tools")), messages)
         data = {"headers": {}, "content": content}
     start.open(name_of(serialized, kwargs, "model"), "llm", data=data, profile=profile, codec=CODEC)
 
 
-def llm_ended(run: Run, output: dict[str, Any] | None) -> None:
+def llm_ended(run: Run, response: Any, *, observed: bool) -> None:
     """End a model run, or add what it knows to the managed call around it."""
+    output = or_marker(llm_result, response) if observed else UNSET
     profile = _timing(run)
-    model = output.get("model") if output else None
+    model = output.get("model") if type(output) is dict else None
     if isinstance(model, str):
         profile["model_name"] = model
     if run.owned:
-        run.scope.close(output=UNSET if output is None else output, profile=profile)
+        run.scope.close(output=output, profile=profile)
     elif profile and not run.scope.closed:
         run.scope.profile = {**(run.scope.profile or {}), **profile}
 
@@ -204,15 +218,25 @@ def tool_ended(run: Run, output: Any, *, observed: bool) -> None:
     """End a tool run; LangChain reports a failure that the tool handles as a message with status "error"."""
     if not run.owned:
         return
-    status = "error" if getattr(output, "status", None) == "error" else None
+    status = "error" if has_failed(output) else None
     run.scope.close(output=shown(output) if observed else UNSET, status=status)
+
+
+def retrieved(run: Run, documents: Any, *, observed: bool) -> None:
+    """End a retrieval with the documents found."""
+    run.scope.close(output={"documents": shown(documents)} if observed else UNSET)
 
 
 # -- both ------------------------------------------------------------------------------------------------------------
 
 
-def failed(run: Run, error: BaseException, partial: Any = None) -> None:
-    """End a run that an exception ended; control flow is no failure."""
+def failed(run: Run, error: BaseException, response: Any = None, *, observed: bool) -> None:
+    """End a run that an exception ended, with the part of a model's response that had arrived.
+
+    Control flow is no failure.
+    """
+    is_begun = observed and response is not None and response.generations
+    partial = or_marker(llm_result, response) if is_begun else None
     if not run.owned:
         _fail_inside(run, error, partial)
         return
@@ -225,6 +249,13 @@ def failed(run: Run, error: BaseException, partial: Any = None) -> None:
         error=error if is_failure else None,
         profile=_timing(run),
     )
+
+
+def give_up(run: Run, outcome: Any, error: BaseException) -> None:
+    """End a run whose end could not be told as usual."""
+    if run.owned and not run.scope.closed:
+        failure = outcome if issubclass(type(outcome), BaseException) else None
+        run.scope.close(output=unreadable(error), error=failure)
 
 
 def _fail_inside(run: Run, error: BaseException, partial: Any) -> None:

@@ -37,9 +37,10 @@ def outcome_of(error: BaseException) -> tuple[str | None, Any]:
     return None, UNSET
 
 
-def is_cancelled(error: BaseException) -> bool:
+def is_cancelled(outcome: Any) -> bool:
     """Tell whether the work was cancelled from outside, so that what runs below it will report no end."""
-    return any(cls.__name__ == "CancelledError" for cls in type(error).__mro__)
+    kind = type(outcome)
+    return issubclass(kind, BaseException) and any(cls.__name__ == "CancelledError" for cls in kind.__mro__)
 
 
 def _carried(error: BaseException, status: str) -> Any:

@@ -7,6 +7,7 @@ The table gives each run one scope with one end:
 - when a run was cancelled, what is open below it ends as cancelled at once, because LangChain will not report it;
 - when a root ended in another way, what is open below it may still end by itself (a generator that is collected later,
   a sibling task) for a short while; then it ends as cancelled;
+- a root whose asyncio task was cancelled ends with the task, see `tasks`: LangChain tells nothing of a model or tool;
 - a run whose root never ends is given up after `TTL` seconds, or when `CAP` runs are open.
 """
 
@@ -19,12 +20,14 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any, Final
 
+from relay_adapter_langchain.tasks import TaskWatches
 from relay_core.scopes import CURRENT, Scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from uuid import UUID
 
+    from relay_adapter_langchain.tasks import TaskWatch
     from relay_core.runtime import Relay
 
 __all__ = ["Run", "RunTable", "table_of"]
@@ -46,6 +49,7 @@ class Run:
         first: nanoseconds from the start to the first token; 0 before it.
         children: the open runs right below, in order.
         table: where it is open.
+        watch: what ends it with its asyncio task.
     """
 
     __slots__ = (
@@ -61,6 +65,7 @@ class Run:
         "run_id",
         "scope",
         "table",
+        "watch",
     )
 
     def __init__(self, run_id: UUID, parent: Run | None, kind: str, scope: Scope, *, owned: bool, mono: int) -> None:
@@ -76,6 +81,7 @@ class Run:
         self.defers = False
         self.children: dict[UUID, Run] = {}
         self.table: RunTable
+        self.watch: TaskWatch | None = None
 
     def is_under(self, other: Run | None) -> bool:
         """Tell whether `other` is this run or an ancestor of it."""
@@ -113,6 +119,7 @@ class RunTable:
         self._ttl = ttl
         self._grace = grace
         self._exits = False
+        self._watches = TaskWatches(self.cancel)
 
     def __len__(self) -> int:
         return len(self._runs)
@@ -163,6 +170,8 @@ class RunTable:
         runs[run.run_id] = run
         if run.parent is not None:
             run.parent.children[run.run_id] = run
+        else:
+            run.watch = self._watches.watch(run.run_id)
         if self._late:
             self.sweep()
         oldest = next(iter(runs.values()), run)
@@ -177,10 +186,13 @@ class RunTable:
             if relay is not None:
                 relay.count("langchain.ends_without_start")
             return None
-        self._late.pop(run_id, None)
-        if run.parent is not None:
-            run.parent.children.pop(run_id, None)
+        self._forget(run)
         return run
+
+    def cancel(self, run_ids: Iterable[UUID]) -> None:
+        """End runs whose asyncio task was cancelled, and what is open below them."""
+        for run in filter(None, map(self.get, run_ids)):
+            self._abandon([*run.descendants(), run], "cancelled")
 
     def settle(self, run: Run, *, cancelled: bool) -> None:
         """Deal with what is open below a run that has ended."""
@@ -197,6 +209,7 @@ class RunTable:
         Args:
             grace: seconds; default that of the table.
         """
+        self._watches.look()
         now = time.monotonic()
         limit = self._grace if grace is None else grace
         due = [run_id for run_id, since in tuple(self._late.items()) if now - since >= limit]
@@ -219,11 +232,16 @@ class RunTable:
         for run in runs:
             if self._runs.pop(run.run_id, None) is None:
                 continue
-            self._late.pop(run.run_id, None)
-            if run.parent is not None:
-                run.parent.children.pop(run.run_id, None)
+            self._forget(run)
             if run.owned:
                 run.scope.close(status="cancelled", metadata={"relay.end_cause": reason})
+
+    def _forget(self, run: Run) -> None:
+        self._late.pop(run.run_id, None)
+        if run.parent is not None:
+            run.parent.children.pop(run.run_id, None)
+        if run.watch is not None:
+            run.watch.runs.pop(run.run_id, None)
 
 
 def _below(scope: Any, ancestor: Scope) -> bool:

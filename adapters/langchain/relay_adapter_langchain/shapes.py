@@ -16,12 +16,24 @@ from langchain_core.outputs import Generation, LLMResult
 from langchain_core.prompt_values import PromptValue
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
+from relay_core.payload_hooks import Note
 from relay_core.payloads import Frozen, freeze
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["llm_request", "llm_result", "message_fields", "reply", "shown", "tool_definition"]
+__all__ = [
+    "has_failed",
+    "llm_request",
+    "llm_result",
+    "message_fields",
+    "or_marker",
+    "reply",
+    "shown",
+    "shown_tool",
+    "tool_definition",
+    "unreadable",
+]
 
 _ROLES: Final = {
     "human": "user",
@@ -101,8 +113,44 @@ def _message(message: BaseMessage) -> Frozen:
     return frozen
 
 
+def unreadable(error: BaseException) -> Note:
+    """Give what stands for a payload that could not be read.
+
+    Example:
+        >>> unreadable(ValueError()).fields
+        {'unreadable': 'ValueError'}
+    """
+    return Note({"unreadable": type(error).__name__})
+
+
+def or_marker(make: Callable[[Any], Any], value: Any) -> Any:
+    """Give ``make(value)``, or a marker where the objects in `value` do not let themselves be read."""
+    try:
+        return make(value)
+    except Exception as error:  # noqa: BLE001  # whatever the program's objects raise when they are looked at
+        return unreadable(error)
+
+
+def has_failed(output: Any) -> bool:
+    """Tell whether a tool answered with an error message. Objects that are no messages are not looked at.
+
+    Example:
+        >>> from langchain_core.messages import ToolMessage
+        >>> has_failed(ToolMessage("no", tool_call_id="call_1", status="error")), has_failed("no")
+        (True, False)
+    """
+    return issubclass(type(output), BaseMessage) and getattr(output, "status", None) == "error"
+
+
 def shown(value: Any, depth: int = _DEPTH) -> Any:
-    """Give `value` with LangChain's objects in it made plain, a few levels deep; the rest stays as it is."""
+    """Give `value` with LangChain's objects in it made plain, a few levels deep; the rest stays as it is. Never raises."""
+    try:
+        return _shown(value, depth)
+    except Exception:  # noqa: BLE001  # the encoder can deal with any object
+        return value
+
+
+def _shown(value: Any, depth: int) -> Any:
     kind = type(value)
     if kind in _ATOMS:
         return value
@@ -110,18 +158,18 @@ def shown(value: Any, depth: int = _DEPTH) -> Any:
         return {key: shown(item, depth - 1) for key, item in value.items()} if depth else value
     if kind is list or kind is tuple:
         return [shown(item, depth - 1) for item in value] if depth else value
-    if isinstance(value, BaseMessage):
+    if issubclass(kind, BaseMessage):  # by its type: `isinstance` asks the object, which may raise
         return _message(value)
     return _other(value, kind, depth)
 
 
 def _other(value: Any, kind: type, depth: int) -> Any:
-    if isinstance(value, PromptValue):
+    if issubclass(kind, PromptValue):
         return {"messages": [_message(message) for message in value.to_messages()]}
-    if isinstance(value, Document):
+    if issubclass(kind, Document):
         fields = {"page_content": value.page_content, "metadata": value.metadata, "id": value.id}
         return {name: item for name, item in fields.items() if item}
-    if isinstance(value, Generation):
+    if issubclass(kind, Generation):
         message = getattr(value, "message", None)
         return _message(message) if message is not None else {"text": value.text}
     if not depth:
@@ -135,7 +183,11 @@ def _other(value: Any, kind: type, depth: int) -> Any:
 
 def _parts(value: Any, names: Sequence[str], depth: int) -> dict[str, Any]:
     found = {name: getattr(value, name, None) for name in names}
-    return {name: shown(item, depth - 1) for name, item in found.items() if item not in (None, (), "")}
+    return {name: shown(item, depth - 1) for name, item in found.items() if not _is_empty(item)}
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or (type(value) in (tuple, str) and not value)
 
 
 def llm_request(messages: Sequence[Any], params: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
@@ -156,8 +208,13 @@ def llm_request(messages: Sequence[Any], params: Mapping[str, Any], **fields: An
     return request
 
 
-def llm_result(result: LLMResult) -> dict[str, Any]:
-    """Give the result of a model run as observers see it."""
+def llm_result(result: LLMResult, part: Callable[[BaseMessage], Any] = _message) -> dict[str, Any]:
+    """Give the result of a model run as observers see it.
+
+    Args:
+        result: what LangChain reports.
+        part: what becomes of a message; `message_fields` for those who read it here.
+    """
     generations = [generation for prompt in result.generations for generation in prompt]
     choices: list[dict[str, Any]] = []
     usage: Any = None
@@ -169,14 +226,19 @@ def llm_result(result: LLMResult) -> dict[str, Any]:
             continue
         usage = usage or getattr(message, "usage_metadata", None)
         extra = {**(message.response_metadata or {}), **extra}
-        choices.append(_choice(message))
+        choices.append(_choice(message, part))
     output = result.llm_output or {}
     usage = usage or output.get("token_usage")
     return _response(choices, usage, extra or output)
 
 
-def reply(value: Any) -> Any:
-    """Give what a model call of an agent returned, a `ModelResponse` or a message, as observers see it."""
+def reply(value: Any, part: Callable[[BaseMessage], Any] = _message) -> Any:
+    """Give what a model call of an agent returned, a `ModelResponse` or a message, as observers see it.
+
+    Args:
+        value: what it returned.
+        part: what becomes of a message; `message_fields` for those who read it here.
+    """
     value = getattr(value, "model_response", value)
     messages: Any = getattr(value, "result", None)
     if isinstance(value, BaseMessage):
@@ -185,16 +247,16 @@ def reply(value: Any) -> Any:
         return shown(value)
     first = messages[0]
     usage = getattr(first, "usage_metadata", None)
-    shape = _response([_choice(first)], usage, getattr(first, "response_metadata", None) or {})
+    shape = _response([_choice(first, part)], usage, getattr(first, "response_metadata", None) or {})
     if len(messages) > 1:
-        shape["further_messages"] = [_message(message) for message in messages[1:]]
+        shape["further_messages"] = [part(message) for message in messages[1:]]
     return shape
 
 
-def _choice(message: BaseMessage) -> dict[str, Any]:
+def _choice(message: BaseMessage, part: Callable[[BaseMessage], Any]) -> dict[str, Any]:
     facts = message.response_metadata or {}
     finish = facts.get("finish_reason") or facts.get("stop_reason")
-    choice: dict[str, Any] = {"message": _message(message)}
+    choice: dict[str, Any] = {"message": part(message)}
     if finish is not None:
         choice["finish_reason"] = finish
     return choice
@@ -214,14 +276,23 @@ def _response(choices: list[dict[str, Any]], usage: Any, facts: Mapping[str, Any
 
 
 def tool_definition(tool: Any) -> Any:
-    """Give a tool as the model is told of it. Reading a schema is slow, so it is done once per tool."""
-    if isinstance(tool, dict):
-        return tool
+    """Give a tool as the model is told of it: a dictionary that is not to be changed."""
+    return tool if isinstance(tool, dict) else _known_tool(tool)[1]
+
+
+def shown_tool(tool: Any) -> Any:
+    """Give the same as observers see it."""
+    return tool if isinstance(tool, dict) else _known_tool(tool)[2]
+
+
+def _known_tool(tool: Any) -> tuple[Any, dict[str, Any], Frozen]:
+    """Reading a schema is slow, so it is done once per tool."""
     known = _tools.find(tool)
     if known is None or known[0] is not tool.description:
-        known = (tool.description, Frozen(freeze(_definition(tool))))
+        definition = _definition(tool)
+        known = (tool.description, definition, Frozen(freeze(definition)))
         _tools.keep(tool, known)
-    return known[1]
+    return known
 
 
 def _definition(tool: Any) -> dict[str, Any]:

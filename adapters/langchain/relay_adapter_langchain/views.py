@@ -16,7 +16,7 @@ from relay_core.llm import (
     ToolDefinition,
     Usage,
 )
-from relay_core.payloads import Frozen
+from relay_core.payloads import Encoder, Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,7 +74,8 @@ def request_view(native: Mapping[str, Any]) -> LlmRequest:
 
 
 def _open(item: Any) -> Any:
-    return item.value if type(item) is Frozen else item
+    """Open a part of an observed shape; there it is without credentials, as observers get it."""
+    return Encoder().tree(item.value) if type(item) is Frozen else item
 
 
 def _tool(tool: Any, index: int) -> ToolDefinition:
