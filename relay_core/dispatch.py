@@ -11,12 +11,10 @@ import threading
 import time
 import weakref
 from collections import deque
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from relay_core.delivery import Barrier, Sink, inside, prepare
-from relay_core.payload_types import type_of
-from relay_core.payloads import Packed
+from relay_core.weights import weigh
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -122,7 +120,7 @@ class Dispatcher:
         if self.refusing:
             self._drop(event, self._refusal)
             return
-        weight = _weigh(event.raw)
+        weight = weigh(event.raw)
         if weight > self._light:
             event.weight = weight
             with self._lock:
@@ -485,24 +483,3 @@ class Dispatcher:
 
 def _is_root(event: Event) -> bool:
     return event.kind == "scope" and event.source.parent_uuid is None
-
-
-def _weigh(raw: Any) -> int:
-    """Estimate the bytes that a frozen payload keeps alive, from its two upper levels."""
-    kind = type_of(raw)
-    if kind is Packed:
-        return len(raw.data)
-    if kind is str:
-        return len(raw)
-    if kind is dict:
-        return 232 + sum(_weigh_child(value) for value in raw.values())
-    if kind is list or kind is tuple:
-        return 64 + sum(_weigh_child(value) for value in islice(raw, 64)) * max(1, len(raw) // 64)
-    return 32
-
-
-def _weigh_child(value: Any) -> int:
-    kind = type_of(value)
-    if kind is str:
-        return 60 + len(value)
-    return 300 * len(value) + 64 if kind is dict or kind is list or kind is tuple else 32

@@ -6,7 +6,6 @@ dispatcher's thread, and only when somebody reads them. Treat what an event give
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 import msgspec
@@ -14,6 +13,7 @@ import msgspec
 from relay_core.claims import responses_of
 from relay_core.errors import UsageError
 from relay_core.ids import uuid_of
+from relay_core.timestamps import iso_time, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from relay_core.payloads import Encoder
     from relay_core.scopes import Node
 
-__all__ = ["ATOF_VERSION", "Deferred", "Event", "MarkEvent", "ScopeEvent", "iso_time", "parse_event", "parse_time"]
+__all__ = ["ATOF_VERSION", "Deferred", "Event", "MarkEvent", "ScopeEvent", "parse_event"]
 
 ATOF_VERSION: Final = "0.1"
 _OTEL_STATUS: Final = {"ok": "OK", "cached": "OK", "error": "ERROR"}
@@ -206,7 +206,7 @@ class Event(msgspec.Struct, eq=False, gc=False):
         if getattr(self, "category", None) != "custom":
             return {}
         profile = self.category_profile if self.route is None else self.encoder.tree(self.raw_profile)
-        return {"subtype": profile["subtype"]} if isinstance(profile, dict) and profile.get("subtype") else {}  # pyright: ignore[reportUnknownMemberType]
+        return {"subtype": profile["subtype"]} if isinstance(profile, dict) and profile.get("subtype") else {}  # pyright: ignore[reportUnknownMemberType]  # JSON
 
     def to_json(self) -> bytes:
         """Write one ATOF line, without the line end."""
@@ -395,6 +395,7 @@ class MarkEvent(Event, eq=False, gc=False):
     """
 
     kind: ClassVar[str] = "mark"
+    scope_category: ClassVar[None] = None  # so that a subscriber may ask any event for it
 
     @property
     def uuid(self) -> str:
@@ -446,41 +447,6 @@ class MarkEvent(Event, eq=False, gc=False):
                 "uuid": self.uuid,
             }
         )
-
-
-_last_second: tuple[int, str] = (-1, "")
-
-
-def iso_time(ns: int) -> str:
-    """Write nanoseconds since the epoch as RFC 3339 in UTC; the text of the second is kept for the next event."""
-    global _last_second
-    second, fraction = divmod(ns, 1_000_000_000)
-    known, prefix = _last_second
-    if known != second:
-        prefix = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        _last_second = (second, prefix)
-    return f"{prefix}.{fraction:09d}+00:00"
-
-
-def parse_time(value: object) -> int:
-    """Read an ATOF time: RFC 3339 text, or integer microseconds since the epoch. Returns nanoseconds.
-
-    Raises:
-        ValueError: it is neither.
-    """
-    if type(value) is int:
-        return value * 1_000
-    if not isinstance(value, str):
-        raise ValueError(f"a timestamp is text or integer microseconds, got {type(value).__name__}")  # noqa: TRY004  # bad data
-    from datetime import datetime  # noqa: PLC0415  # only readers need it
-
-    head, dot, tail = value.partition(".")
-    digits = tail[: len(tail) - len(tail.lstrip("0123456789"))]
-    zone = tail[len(digits) :] if dot else ""
-    moment = datetime.fromisoformat(head + zone) if dot else datetime.fromisoformat(value)
-    if moment.tzinfo is None:
-        raise ValueError(f"timestamp {value!r} has no time zone")
-    return round(moment.timestamp()) * 1_000_000_000 + int((digits or "0").ljust(9, "0")[:9])
 
 
 def parse_event(line: bytes | str | dict[str, Any]) -> ScopeEvent | MarkEvent:

@@ -12,7 +12,7 @@ import click
 from relay_core.cli.output import CommandError, Painter, Span, json_option
 from relay_core.cli.text import duration_text, safe, short_json, to_json
 from relay_core.cli.tree import STYLES
-from relay_core.events import iso_time
+from relay_core.timestamps import iso_time
 from relay_core.trajectory import Mark, Node
 from relay_core.trajectory.build import CHUNK, Builder
 from relay_core.trajectory.follow import Follower

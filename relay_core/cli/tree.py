@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from relay_core.cli.output import Painter, Span
 from relay_core.cli.text import duration_text, plural, safe, short_json
-from relay_core.events import iso_time
 from relay_core.settings import nested_too_deep
+from relay_core.timestamps import iso_time
 from relay_core.trajectory import Mark, Node
 
 if TYPE_CHECKING:

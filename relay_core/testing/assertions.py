@@ -292,7 +292,7 @@ def _label(row: dict[str, Any]) -> str:
 
 
 def _time(row: dict[str, Any]) -> int:
-    from relay_core.events import parse_time  # noqa: PLC0415  # only scopes with both ends need it
+    from relay_core.timestamps import parse_time  # noqa: PLC0415  # only scopes with both ends need it
 
     return parse_time(row["timestamp"]) if "timestamp" in row else 0
 

@@ -8,7 +8,8 @@ import math
 import pytest
 
 import relay_core as relay
-from relay_core.events import parse_event, parse_time
+from relay_core.events import parse_event
+from relay_core.timestamps import parse_time
 from tests.core.golden_scenario import Recording
 
 SCOPE_KEYS = [

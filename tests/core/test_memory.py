@@ -128,7 +128,7 @@ def test_a_removed_subscriber_is_let_go():
             time.sleep(0.03)  # long enough for a thread of its own
 
     def count():
-        return sum(isinstance(obj, Exporter) for obj in gc.get_objects())
+        return sum(type(obj) is Exporter for obj in gc.get_objects())
 
     for _ in range(3):
         with relay.subscriber(Exporter(), name="exporter"):

@@ -221,7 +221,7 @@ BENIGN = [
     "sk-learn and task-force-one are words",
     "risk-averse-investors-should-not",
     "from huggingface_hub import hf_hub_download",
-    "npm_config_registry=https://registry.npmjs.org",
+    "npm_config_registry=https://registry.example.org",
     "pypi-publish-workflow-for-releases",
     "SELECT primary_key FROM tokens WHERE secret IS NULL",
     "Bearer authentication is used here",

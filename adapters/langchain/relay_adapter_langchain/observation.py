@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from uuid import UUID
 
+    from langchain_core.outputs import LLMResult
+
     from relay_adapter_langchain.handler import RelayCallbackHandler
     from relay_adapter_langchain.runs import RunTable
     from relay_core.claims import Claim
@@ -235,8 +237,7 @@ def failed(run: Run, error: BaseException, response: Any = None, *, observed: bo
 
     Control flow is no failure.
     """
-    is_begun = observed and response is not None and response.generations
-    partial = or_marker(llm_result, response) if is_begun else None
+    partial = or_marker(_begun, response) if observed and response is not None else None
     if not run.owned:
         _fail_inside(run, error, partial)
         return
@@ -249,6 +250,10 @@ def failed(run: Run, error: BaseException, response: Any = None, *, observed: bo
         error=error if is_failure else None,
         profile=_timing(run),
     )
+
+
+def _begun(response: LLMResult) -> dict[str, Any] | None:
+    return llm_result(response) if response.generations else None
 
 
 def give_up(run: Run, outcome: Any, error: BaseException) -> None:

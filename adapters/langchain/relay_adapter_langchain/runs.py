@@ -200,7 +200,13 @@ class RunTable:
             return
         if cancelled:
             self._abandon(run.descendants(), "cancelled")
-        elif run.parent is None or run.parent.run_id not in self._runs:
+            return
+        parent = run.parent
+        if parent is not None:  # so that the end of the root finds them
+            for child in tuple(run.children.values()):
+                child.parent = parent
+                parent.children[child.run_id] = child
+        if parent is None or parent.run_id not in self._runs:
             self._wait_for(run.descendants())
 
     def sweep(self, *, grace: float | None = None) -> int:

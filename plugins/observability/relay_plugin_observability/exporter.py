@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 from uuid import UUID
 
 from relay_core.errors import ConfigError
-from relay_core.events import iso_time, parse_event
+from relay_core.events import parse_event
+from relay_core.timestamps import iso_time
 from relay_plugin_observability.file_sink import Durability, FileSink, Mode, SinkStats
 from relay_plugin_observability.paths import DEFAULT_FILENAME, expand_filename, process_values, resolve
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -136,9 +137,11 @@ class TestRuns(LangChainContract):
         return result.text if isinstance(result, AIMessage) else str(result)
 
 
-def agent_of(relay, model, tools=()):
-    middleware = [] if relay is None else [RelayMiddleware(relay)]
-    return create_agent(model, tools=list(tools), middleware=middleware)
+BODY: ContextVar[Any] = ContextVar("BODY")
+
+
+def play(text):
+    return BODY.get()(text)
 
 
 def question(text):
@@ -148,25 +151,43 @@ def question(text):
 class TestAgents(LangChainContract):
     """Agents of `create_agent` with `RelayMiddleware`, which make the calls."""
 
-    growth_runs = 30
+    growth_runs = 60  # a hundred times as slow as one run
     capabilities = AdapterCapabilities(
         streaming="LangGraph reads the model ahead of the program, so the contract cannot pace it; see test_control"
     )
 
+    def agent(self, relay, kind, make_tool=sync_tool):
+        """Making an agent takes longer than running it, so there is one for all the calls of a test."""
+        known = self.__dict__.setdefault("agents", {})
+        key = (relay, kind, make_tool)
+        if key not in known:
+            model = ToolUser() if kind == "tool" else Scripted(body=play)
+            known[key] = create_agent(
+                model,
+                tools=[make_tool(play)] if kind == "tool" else [],
+                middleware=[] if relay is None else [RelayMiddleware(relay)],
+            )
+        return known[key]
+
     def call_llm(self, relay, text, body):
-        return agent_of(relay, Scripted(body=body)).invoke(question(text))["messages"][-1]
+        BODY.set(body)
+        return self.agent(relay, "llm").invoke(question(text))["messages"][-1]
 
     async def acall_llm(self, relay, text, body):
-        return (await agent_of(relay, Scripted(body=body)).ainvoke(question(text)))["messages"][-1]
+        BODY.set(body)
+        return (await self.agent(relay, "llm").ainvoke(question(text)))["messages"][-1]
 
     def call_tool(self, relay, text, body):
-        return agent_of(relay, ToolUser(), [sync_tool(body)]).invoke(question(text))["messages"][-2]
+        BODY.set(body)
+        return self.agent(relay, "tool").invoke(question(text))["messages"][-2]
 
     async def acall_tool(self, relay, text, body):
-        return (await agent_of(relay, ToolUser(), [async_tool(body)]).ainvoke(question(text)))["messages"][-2]
+        BODY.set(body)
+        return (await self.agent(relay, "tool", async_tool).ainvoke(question(text)))["messages"][-2]
 
     def batch_llm(self, relay, texts, body):
-        return agent_of(relay, Scripted(body=body)).batch([question(text) for text in texts])
+        BODY.set(body)
+        return self.agent(relay, "llm").batch([question(text) for text in texts])
 
     def text_of(self, result):
         return result.text

@@ -8,6 +8,7 @@ import gc
 import pickle
 import threading
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler, adispatch_custom_event, dispatch_custom_event
@@ -22,6 +23,8 @@ from langchain_core.tools import tool
 
 import relay_core
 from relay_adapter_langchain import RelayCallbackHandler, instrument, shapes, uninstrument
+from relay_adapter_langchain.runs import Run
+from relay_core.scopes import Scope
 
 
 def chat(*answers: Any) -> GenericFakeChatModel:
@@ -288,6 +291,78 @@ def test_hostile_payloads_do_not_reach_the_program(observed):
     ring["self"] = ring
     assert RunnableLambda(lambda q: ring, name="ring").invoke(ring) is ring
     assert observed.one(name="ring").status == "ok"
+
+
+class Rude:
+    """An object that does not let itself be looked at."""
+
+    def __getattr__(self, name):
+        raise RuntimeError(name)
+
+    def __repr__(self):
+        raise RuntimeError("no repr")
+
+    __str__ = __repr__
+
+
+def test_results_that_cannot_be_looked_at_end_their_runs(observed):
+    rude = Rude()
+
+    @tool
+    def make() -> Any:
+        """Make one."""
+        return rude
+
+    class Odd(BaseRetriever):
+        def _get_relevant_documents(self, query, *, run_manager):
+            return [rude]
+
+    assert make.invoke({}) is rude
+    assert Odd().invoke("x") == [rude]
+    assert RunnableLambda(lambda q: {"inside": [rude, AIMessage("hi")]}, name="chain").invoke(rude)
+    assert [p.status for p in observed.scopes()] == ["ok"] * 3
+    assert observed.one(name="chain").end["data"]["inside"][1]["content"] == "hi"
+
+
+@pytest.mark.parametrize("way", ["on_chain_end", "on_llm_end", "on_tool_end", "on_retriever_end"])
+def test_a_run_ends_even_where_its_output_cannot_be_made(way):
+    runtime = relay_core.Relay()
+    ends = []
+    runtime.subscriber(lambda event: ends.append(event.to_dict()) if event.scope_category == "end" else None)
+    handler, run_id = RelayCallbackHandler(runtime), uuid4()
+    refused = []
+
+    class Refusing(Scope):
+        """Fails where it is to show something."""
+
+        def close(self, **options):
+            if not refused:
+                refused.append(options)
+                raise RuntimeError("not this")
+            return super().close(**options)
+
+    scope = Refusing(runtime, "run", "custom", None, None, None, None, (), None).open()
+    handler._table.add(Run(run_id, None, "chain", scope, owned=True, mono=0))
+    getattr(handler, way)(Rude(), run_id=run_id)
+    assert len(handler._table) == 0
+    assert runtime.flush(timeout=5.0).pending == 0
+    assert [end["data"] for end in ends] == [{"$relay": {"unreadable": "RuntimeError"}}]
+    assert runtime.stats()["counters"]["faults"] == 1
+    runtime.shutdown(timeout=2.0)
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), asyncio.CancelledError()])
+def test_a_model_response_that_cannot_be_read_is_marked(trace, error):
+    handler, ids = RelayCallbackHandler(trace.relay), [uuid4(), uuid4()]
+    for run_id in ids:
+        handler.on_llm_start(None, ["q"], run_id=run_id, name="model")
+    handler.on_llm_end(Rude(), run_id=ids[0])
+    handler.on_llm_error(error, run_id=ids[1], response=Rude())
+    first, second = trace.scopes("llm")
+    assert first.status == "ok"
+    assert second.status == ("cancelled" if isinstance(error, asyncio.CancelledError) else "error")
+    for pair in (first, second):
+        assert pair.end["data"] == {"$relay": {"unreadable": "RuntimeError"}}
 
 
 def test_other_handlers_see_the_same_as_before(observed):

@@ -8,9 +8,11 @@ import time
 import weakref
 from uuid import uuid4
 
+import pytest
 from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableLambda
+from langchain_core.tools import tool
 
 import relay_core
 from relay_adapter_langchain import RelayCallbackHandler, instrument, uninstrument
@@ -97,10 +99,6 @@ def test_a_runtime_can_be_forgotten():
 
 
 async def test_nothing_is_left_after_two_thousand_runs(observed):
-    class Endless(GenericFakeChatModel):
-        async def _agenerate(self, *args, **kwargs):
-            await asyncio.sleep(60)
-
     endless = RunnableLambda(lambda q: q) | Endless(messages=iter([]))
     quick = RunnableLambda(lambda q: q) | GenericFakeChatModel(messages=iter(lambda: AIMessage("hi"), None))
     for _ in range(10):
@@ -138,3 +136,78 @@ def test_runs_that_are_open_when_the_runtime_changes_end_where_they_began(trace)
         uninstrument()
     assert [(p.name, p.status) for p in trace.scopes()] == [("here", "ok")]
     assert len(table_of(other)) == 0
+
+
+def test_what_an_ended_run_left_open_ends_with_the_root(trace):
+    handler, (root, node, lost) = RelayCallbackHandler(trace.relay), (uuid4() for _ in range(3))
+    start(handler, root)
+    start(handler, node, root, "node")
+    start(handler, lost, node, "lost")
+    handler.on_chain_error(ValueError("no"), run_id=node)
+    assert len(trace.table()) == 2
+    handler.on_chain_end({}, run_id=root)
+    assert trace.table().sweep(grace=0.0) == 1
+    assert trace.one(name="lost").status == "cancelled"
+
+
+class Endless(GenericFakeChatModel):
+    """Never answers."""
+
+    async def _agenerate(self, *args, **kwargs):
+        await asyncio.sleep(60)
+
+
+@tool
+async def wait_forever(n: int) -> int:
+    """Wait."""
+    await asyncio.sleep(60)
+    return n
+
+
+@pytest.mark.parametrize(
+    ("kind", "make"),
+    [
+        ("llm", lambda: Endless(messages=iter([])).ainvoke("x")),
+        ("tool", lambda: wait_forever.ainvoke({"n": 1})),
+    ],
+)
+async def test_a_cancelled_task_ends_the_root_runs_in_it(observed, kind, make):
+    task = asyncio.create_task(make())
+    for _ in range(20):  # far enough to hang
+        await asyncio.sleep(0)
+    assert len(observed.table()) == 1
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert len(observed.table()) == 0
+    found = observed.one(kind)
+    assert found.status == "cancelled"
+    assert found.end["metadata"]["relay.end_cause"] == "cancelled"
+
+
+async def test_a_run_may_outlive_the_task_that_began_it(observed):
+    stream = GenericFakeChatModel(messages=iter([AIMessage("one two")])).astream("x")
+    await asyncio.create_task(anext(stream))
+    await asyncio.sleep(0)
+    assert len(observed.table()) == 1
+    assert [chunk.text async for chunk in stream if chunk.text] == [" ", "two"]
+    assert observed.one("llm").status == "ok"
+
+
+async def test_watching_a_task_keeps_nothing_alive():
+    runtime = relay_core.Relay()
+    handler = RelayCallbackHandler(runtime)
+    for _ in range(100):
+        await RunnableLambda(len).ainvoke("x", {"callbacks": [handler]})
+    watch = next(iter(handler._table._watches._watches.values()))
+    assert len(handler._table._watches) == 1  # for this task, whatever it runs
+    assert watch.runs == {}
+    gone = [weakref.ref(runtime), weakref.ref(handler._table)]
+    task = asyncio.create_task(RunnableLambda(len).ainvoke("x", {"callbacks": [handler]}))
+    gone.append(weakref.ref(task))
+    await task
+    del runtime, handler, task
+    await asyncio.sleep(0)  # the loop itself keeps a task for one more step
+    gc.collect()
+    assert [ref() for ref in gone] == [None, None, None]
+    assert watch.runs == {}
