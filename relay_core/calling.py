@@ -159,7 +159,8 @@ class Calling(Scoping):
 
         Raises:
             Blocked: a guardrail said no; `func` did not run.
-            UsageError: `func` is async, an intercept must await, or the codec is unknown.
+            UsageError: `func` is async, or an intercept must await.
+            CodecError: no codec has that name.
             Exception: whatever `func` raised, the same object.
 
         Example:

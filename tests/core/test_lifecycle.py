@@ -17,7 +17,7 @@ import os, sys, threading, time
 import relay_core as relay
 
 def to_file(event):
-    line = f"{os.getpid()} {event.kind} {getattr(event, 'scope_category', '-')} {event.name}\\n"
+    line = f"{os.getpid()} {event.kind} {event.scope_category or '-'} {event.name}\\n"
     fd = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     os.write(fd, line.encode())
     os.close(fd)
