@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from relay_core.calls import LlmCall as LlmCall
-from relay_core.calls import ToolCall as ToolCall
+from relay_core.call_types import LlmCall as LlmCall
+from relay_core.call_types import ToolCall as ToolCall
 from relay_core.errors import AdapterError as AdapterError
 from relay_core.errors import Blocked as Blocked
 from relay_core.errors import CodecError as CodecError

@@ -26,6 +26,7 @@ from relay_core.settings import Adapters
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from relay_core.codecs import CodecHandle
     from relay_core.discovery import Found
     from relay_core.runtime import Relay
 
@@ -42,7 +43,9 @@ class Adapter(Protocol):
 
     Its module must not import the framework at the top; `install` runs when the framework is there. Optional attributes:
     ``hook_module`` (the module whose import triggers the installation; default the first of `requires`), ``version()``
-    (of the framework, as text), ``control`` (which calls it puts under policy, for ``relay doctor``).
+    (of the framework, as text), ``control`` (which calls it puts under policy, for ``relay doctor``), ``codecs()`` (the
+    codecs that it brings; they are there once it is enabled, with or without its framework). One that brings nothing but
+    codecs requires nothing.
 
     Example:
         >>> class Toy:
@@ -119,6 +122,7 @@ class _Slot:
         self.wanted = False
         self.busy = False
         self.cause: BaseException | None = None
+        self.codecs: list[CodecHandle] = []
         if found is not None and found.homes:
             self.record.distribution, self.record.version = found.homes[0]
 
@@ -136,11 +140,12 @@ class _Slot:
             raise LookupError(f"{type(adapter).__name__} is no adapter: it has no method {lacking[0]}(relay)")
         needs: Any = getattr(adapter, "requires", ())
         requires: tuple[Any, ...] = (needs,) if isinstance(needs, str) else tuple(needs)
-        if not requires or not all(isinstance(name, str) and name for name in requires):
+        brings_codecs = callable(getattr(adapter, "codecs", None))
+        if not (requires or brings_codecs) or not all(isinstance(name, str) and name for name in requires):
             raise LookupError(f"{type(adapter).__name__} is no adapter: `requires` must name the modules that it needs")
         record = self.record
         record.requires = requires
-        record.hook_module = getattr(adapter, "hook_module", None) or requires[0]
+        record.hook_module = getattr(adapter, "hook_module", None) or next(iter(requires), None)
         record.missing = tuple(name for name in requires if not _findable(name))
         record.control = getattr(adapter, "control", None)
         self.adapter = adapter
@@ -251,6 +256,9 @@ class AdapterHost:
             for slot in self._slots.values():
                 if name in (None, slot.record.name):
                     slot.wanted = False
+                    for handle in slot.codecs:
+                        handle.remove()
+                    slot.codecs = []
                     if slot.record.state == "waiting":
                         slot.record.state = "installed"
             leaving = [slot for slot in reversed(self._active) if name in (None, slot.record.name)]
@@ -279,6 +287,7 @@ class AdapterHost:
             if adapter is None:
                 adapter = import_one("adapter", GROUP, slot.record.name, slot.found, self._found or ())
             slot.take_in(adapter)
+            self._add_codecs(slot)
         except LookupError as error:
             slot.fail(str(error), error)
         except Exception as error:  # noqa: BLE001  # somebody else's module; kept as data
@@ -287,11 +296,18 @@ class AdapterHost:
             slot.record.state = "waiting"
         finally:
             slot.busy = False
-        if slot.record.state == "waiting" and slot.record.hook_module:
-            if now or slot.record.hook_module in sys.modules:
+        if slot.record.state == "waiting":
+            module = slot.record.hook_module
+            if now or module is None or module in sys.modules:
                 self._install(slot)
             else:
-                self._watch(slot.record.hook_module)
+                self._watch(module)
+
+    def _add_codecs(self, slot: _Slot) -> None:
+        brought = getattr(slot.adapter, "codecs", None)
+        if callable(brought) and not slot.codecs:
+            codecs: Any = brought()
+            slot.codecs = [self._relay.codecs.register(codec) for codec in codecs]
 
     def _watch(self, module: str) -> None:
         """Have `_imported` called after the import of a module; at once if it came in between."""
@@ -324,7 +340,8 @@ class AdapterHost:
             slot.busy = True
         try:
             # Waits while another thread is in the middle of importing it.
-            importlib.import_module(str(slot.record.hook_module))
+            if slot.record.hook_module is not None:
+                importlib.import_module(slot.record.hook_module)
             slot.adapter.install(self._relay, **slot.options)
         except Exception as error:  # noqa: BLE001  # must not reach the framework's import; kept as data
             with suppress(Exception):

@@ -6,18 +6,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from relay_core.calls import (
-    LlmCall,
-    ToolCall,
-    arun_plain,
-    chains_at,
-    llm_scope,
-    managed,
-    resolve,
-    run,
-    run_plain,
-    tool_scope,
-)
+from relay_core.call_types import LlmCall, ToolCall, llm_scope, tool_scope
+from relay_core.calls import arun_plain, chains_at, managed, resolve, run, run_plain
 from relay_core.errors import UsageError
 from relay_core.pipeline import finished
 from relay_core.scopes import CURRENT
@@ -29,6 +19,7 @@ if TYPE_CHECKING:
 
     from relay_core.claims import Claim
     from relay_core.codecs import Codec, CodecRegistry
+    from relay_core.observation import Observation
     from relay_core.scopes import Node
     from relay_core.streams import AsyncStream, Stream
 
@@ -55,6 +46,7 @@ class Calling(Scoping):
         profile: Mapping[str, Any] | None = None,
         tool_call_id: str | None = None,
         claim: bool = False,
+        observation: Observation | None = None,
     ) -> Any:
         """Run a tool under policy and observation, on the caller's thread.
 
@@ -68,6 +60,7 @@ class Calling(Scoping):
             profile: fields of the category profile.
             tool_call_id: the id that the model gave the call.
             claim: for adapters: an inner adapter that sees the same call adds to this one.
+            observation: for adapters: what observers see of the call's objects.
 
         Returns:
             What `func` returned, the same object, unless an intercept replaced it.
@@ -86,10 +79,10 @@ class Calling(Scoping):
             return func(args)
         parent = resolve(self, parent)
         chain = chains_at(self, parent).tool
-        if chain is None and not claim and self._claim.get() is None:
+        if chain is None and not claim and observation is None and self._claim.get() is None:
             scope = tool_scope(self, name, args, parent, metadata, attributes, profile, tool_call_id)
             return run_plain(self, scope, args, func)
-        call = ToolCall(name, args, parent, metadata, attributes, profile, tool_call_id, claim)
+        call = ToolCall(name, args, parent, metadata, attributes, profile, tool_call_id, claim, observation)
         return run(self, call, chain, func)
 
     async def acall_tool(
@@ -104,6 +97,7 @@ class Calling(Scoping):
         profile: Mapping[str, Any] | None = None,
         tool_call_id: str | None = None,
         claim: bool = False,
+        observation: Observation | None = None,
     ) -> Any:
         """Run a sync or async tool for an async caller, in its own task; otherwise as `call_tool`.
 
@@ -118,10 +112,10 @@ class Calling(Scoping):
             return await finished(func(args), True)
         parent = resolve(self, parent)
         chain = chains_at(self, parent).tool
-        if chain is None and not claim and self._claim.get() is None:
+        if chain is None and not claim and observation is None and self._claim.get() is None:
             scope = tool_scope(self, name, args, parent, metadata, attributes, profile, tool_call_id)
             return await arun_plain(self, scope, args, func)
-        call = ToolCall(name, args, parent, metadata, attributes, profile, tool_call_id, claim)
+        call = ToolCall(name, args, parent, metadata, attributes, profile, tool_call_id, claim, observation)
         return await managed(self, call, chain, func, True)
 
     def call_llm(
@@ -138,6 +132,7 @@ class Calling(Scoping):
         attributes: Iterable[str] = (),
         profile: Mapping[str, Any] | None = None,
         claim: bool = False,
+        observation: Observation | None = None,
     ) -> Any:
         """Run a model call under policy and observation, on the caller's thread.
 
@@ -153,6 +148,7 @@ class Calling(Scoping):
             attributes: behaviour flags, such as "stateful".
             profile: fields of the category profile.
             claim: for adapters: an inner adapter that sees the same call adds to this one.
+            observation: for adapters: what observers see of the call's objects.
 
         Returns:
             What `func` returned, the same object, unless an intercept replaced it.
@@ -173,10 +169,10 @@ class Calling(Scoping):
         lens = self._codec(codec)
         parent = resolve(self, parent)
         chain = chains_at(self, parent).llm
-        if chain is None and not claim:
+        if chain is None and not claim and observation is None:
             scope = llm_scope(self, name, request, parent, metadata, attributes, profile, model, headers, lens)
             return run_plain(self, scope, request, func)
-        call = LlmCall(name, request, parent, metadata, attributes, profile, model, headers, lens, claim)
+        call = LlmCall(name, request, parent, metadata, attributes, profile, model, headers, lens, claim, observation)
         return run(self, call, chain, func)
 
     async def acall_llm(
@@ -193,6 +189,7 @@ class Calling(Scoping):
         attributes: Iterable[str] = (),
         profile: Mapping[str, Any] | None = None,
         claim: bool = False,
+        observation: Observation | None = None,
     ) -> Any:
         """Run a sync or async model call for an async caller, in its own task; otherwise as `call_llm`.
 
@@ -208,10 +205,10 @@ class Calling(Scoping):
         lens = self._codec(codec)
         parent = resolve(self, parent)
         chain = chains_at(self, parent).llm
-        if chain is None and not claim:
+        if chain is None and not claim and observation is None:
             scope = llm_scope(self, name, request, parent, metadata, attributes, profile, model, headers, lens)
             return await arun_plain(self, scope, request, func)
-        call = LlmCall(name, request, parent, metadata, attributes, profile, model, headers, lens, claim)
+        call = LlmCall(name, request, parent, metadata, attributes, profile, model, headers, lens, claim, observation)
         return await managed(self, call, chain, func, True)
 
     def stream_llm(
@@ -269,7 +266,7 @@ class Calling(Scoping):
         return AsyncStream(self, self._stream_call(name, request, options), func, assemble)
 
     def _stream_call(self, name: str, request: Any, options: dict[str, Any]) -> LlmCall:
-        known = ("codec", "model", "headers", "parent", "metadata", "attributes", "profile", "claim")
+        known = ("codec", "model", "headers", "parent", "metadata", "attributes", "profile", "claim", "observation")
         unknown = options.keys() - set(known)
         if unknown:
             raise UsageError(f"stream_llm has no argument {', '.join(sorted(unknown))}; it has {', '.join(known)}")
@@ -284,6 +281,7 @@ class Calling(Scoping):
             options.get("headers"),
             self._codec(options.get("codec")),
             options.get("claim", False),
+            options.get("observation"),
         )
 
     def _codec(self, codec: Codec | str | None) -> Codec | None:

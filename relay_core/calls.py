@@ -9,349 +9,22 @@ reaches the caller, unless middleware says otherwise.
 from __future__ import annotations
 
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from relay_core.claims import hold
-from relay_core.errors import CodecError, UsageError
-from relay_core.pipeline import (
-    CALLS,
-    PLAIN,
-    before,
-    execute,
-    finished,
-    refuse_await_only,
-    refuse_coroutine,
-    step_through,
-)
-from relay_core.scopes import CURRENT, Scope
+from relay_core.observation import settled
+from relay_core.pipeline import PLAIN, before, execute, finished, refuse_await_only, refuse_coroutine, step_through
+from relay_core.scopes import CURRENT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable
 
-    from relay_core.claims import Claim
-    from relay_core.codecs import Codec
-    from relay_core.llm import LlmRequest
+    from relay_core.call_types import Call
     from relay_core.middleware import CallChain, Chains
     from relay_core.runtime import Relay
-    from relay_core.scopes import Node
+    from relay_core.scopes import Node, Scope
 
-__all__ = ["Call", "LlmCall", "ToolCall"]
-
-_SECRET_HEADERS = frozenset(
-    {
-        "authorization",
-        "proxy-authorization",
-        "cookie",
-        "set-cookie",
-        "x-api-key",
-        "api-key",
-        "anthropic-api-key",
-        "x-goog-api-key",
-        "x-auth-token",
-        "x-amz-security-token",
-    }
-)
-
-
-class Call:
-    """One managed call on its way through the middleware. Middleware reads it and makes changed copies by `replace`.
-
-    Attributes:
-        name: of the tool, or of the provider.
-        request: the native request object, as the caller gave it or an intercept replaced it.
-        metadata: correlation data for the events.
-        parent: the scope around the call, or None at a root.
-        scope: the call's own scope, once it is open.
-    """
-
-    __slots__ = (
-        "_marks",
-        "attributes",
-        "claimed",
-        "claims",
-        "metadata",
-        "name",
-        "parent",
-        "profile",
-        "ran",
-        "request",
-        "scope",
-    )
-    kind = ""
-    codec: Codec | None = None
-    replaceable = frozenset({"name", "request", "metadata", "attributes", "profile"})
-
-    # The two subclasses set all of these themselves: a chained __init__ costs as much as ten attributes.
-    name: str
-    request: Any
-    parent: Node | None
-    metadata: Mapping[str, Any] | None
-    attributes: Iterable[str]
-    profile: Mapping[str, Any] | None
-    claims: bool
-    scope: Scope | None
-    ran: bool
-    claimed: Claim | None
-    _marks: list[tuple[str, dict[str, Any]]] | None
-
-    def replace(self, **changes: Any) -> Self:
-        """Make a copy with other fields, usually ``request=``.
-
-        Raises:
-            UsageError: the call has no such field.
-        """
-        if not self.replaceable.issuperset(changes):
-            raise UsageError(
-                f"a {self.kind} call has no {', '.join(sorted(changes.keys() - self.replaceable))} to replace; "
-                f"it has {', '.join(sorted(self.replaceable))}"
-            )
-        made = object.__new__(type(self))
-        made.name = self.name
-        made.request = self.request
-        made.parent = self.parent
-        made.metadata = self.metadata
-        made.attributes = self.attributes
-        made.profile = self.profile
-        made.claims = self.claims
-        made.scope = self.scope
-        made.ran = self.ran
-        made.claimed = self.claimed
-        if self._marks is None:
-            self._marks = []  # shared, so that a mark made on either copy is kept
-        made._marks = self._marks
-        self._copy_into(made)
-        for field, value in changes.items():
-            setattr(made, field, value)
-        return made
-
-    def _copy_into(self, made: Any) -> None:
-        """Copy the fields of a subclass."""
-
-    def mark(self, name: str, data: Any = None, **options: Any) -> None:
-        """Emit a mark under this call; before its scope is open the mark waits for it."""
-        if self.scope is not None:
-            self.scope.mark(name, data=data, **options)
-            return
-        if self._marks is None:
-            self._marks = []
-        self._marks.append((name, {"data": data, **options}))
-
-    def context(self) -> dict[str, Any]:
-        """Give parent and metadata, for events beside the call."""
-        return {"parent": self.parent, "metadata": self.metadata}
-
-    def make_scope(self, relay: Relay) -> Scope:
-        """Make the call's scope, not yet open."""
-        return Scope(relay, self.name, "unknown", self.parent, self.request, None, None, (), None)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Without parent, scope and codec: they lead to the runtime, which stays in its process.
-        return _again, (type(self), {field: getattr(self, field) for field in sorted(self.replaceable - {"codec"})})
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name!r}>"
-
-
-def _again(kind: Any, fields: dict[str, Any]) -> Call:
-    made: Call = kind(fields["name"], fields["request"])
-    for field, value in fields.items():
-        setattr(made, field, value)
-    return made
-
-
-class ToolCall(Call):
-    """A tool call; `request` holds the arguments.
-
-    Attributes:
-        tool_call_id: the id that the model gave the call, if any.
-
-    Example:
-        >>> import relay_core as relay
-        >>> relay.ToolCall("search", {"q": "x"}).replace(request={"q": "y"}).request
-        {'q': 'y'}
-    """
-
-    __slots__ = ("tool_call_id",)
-    kind = "tool"
-    replaceable = Call.replaceable | {"tool_call_id"}
-
-    def __init__(
-        self,
-        name: str,
-        request: Any,
-        parent: Node | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        attributes: Iterable[str] = (),
-        profile: Mapping[str, Any] | None = None,
-        tool_call_id: str | None = None,
-        claims: bool = False,
-    ) -> None:
-        self.name = name
-        self.request = request
-        self.parent = parent
-        self.metadata = metadata
-        self.attributes = attributes
-        self.profile = profile
-        self.claims = claims
-        self.scope = self.claimed = None
-        self._marks = None
-        self.ran = False
-        self.tool_call_id = tool_call_id
-
-    def _copy_into(self, made: Any) -> None:
-        made.tool_call_id = self.tool_call_id
-
-    def make_scope(self, relay: Relay) -> Scope:
-        """Make the call's scope, not yet open."""
-        return tool_scope(
-            relay, self.name, self.request, self.parent, self.metadata, self.attributes, self.profile, self.tool_call_id
-        )
-
-
-class LlmCall(Call):
-    """An LLM call; `request` is the provider's own request object.
-
-    Attributes:
-        model: the model asked for, if the caller told.
-        headers: request headers for observers; credentials among them are never recorded.
-        codec: the lens between `request` and the neutral view, if any.
-
-    Example:
-        >>> import relay_core as relay
-        >>> call = relay.LlmCall("openai", {"model": "m", "messages": []}, model="m")
-        >>> call.replace(model="n").model
-        'n'
-    """
-
-    __slots__ = ("_view", "codec", "headers", "model")
-    kind = "llm"
-    replaceable = Call.replaceable | {"model", "headers", "codec"}
-
-    def __init__(
-        self,
-        name: str,
-        request: Any,
-        parent: Node | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        attributes: Iterable[str] = (),
-        profile: Mapping[str, Any] | None = None,
-        model: str | None = None,
-        headers: Mapping[str, str] | None = None,
-        codec: Codec | None = None,
-        claims: bool = False,
-    ) -> None:
-        self.name = name
-        self.request = request
-        self.parent = parent
-        self.metadata = metadata
-        self.attributes = attributes
-        self.profile = profile
-        self.claims = claims
-        self.scope = self.claimed = None
-        self._marks = None
-        self.ran = False
-        self.model = model
-        self.headers = headers
-        self.codec = codec
-        self._view: LlmRequest | None = None
-
-    def _copy_into(self, made: Any) -> None:
-        made.model, made.headers, made.codec, made._view = self.model, self.headers, self.codec, self._view
-
-    @property
-    def view(self) -> LlmRequest:
-        """The request in neutral form, read by the codec when first asked for.
-
-        Raises:
-            CodecError: the call has no codec, or the codec cannot read the request.
-        """
-        if self._view is None:
-            self._view = self._need_codec().decode_request(self.request)
-        return self._view
-
-    def replace(self, **changes: Any) -> Self:
-        """Make a copy with other fields. ``request`` may be a native request or an edited view, which is written back.
-
-        Raises:
-            UsageError: the call has no such field.
-            CodecError: the edit cannot be written back.
-        """
-        request = changes.get("request")
-        if request is not None and self.codec is not None and _is_view(request):
-            changes["request"] = self.codec.encode_request(request, self.request)
-        elif _is_view(request):
-            self._need_codec()
-        made = super().replace(**changes)
-        if "request" in changes or "codec" in changes:
-            made._view = None
-        return made
-
-    def _need_codec(self) -> Codec:
-        if self.codec is None:
-            raise CodecError(
-                f"LLM call {self.name!r} has no codec, so it has no neutral view; pass codec= to call_llm, "
-                f"or edit the native request: call.replace(request=...)"
-            )
-        return self.codec
-
-    def make_scope(self, relay: Relay) -> Scope:
-        """Make the call's scope, not yet open."""
-        return llm_scope(
-            relay,
-            self.name,
-            self.request,
-            self.parent,
-            self.metadata,
-            self.attributes,
-            self.profile,
-            self.model,
-            self.headers,
-            self.codec,
-        )
-
-
-CALLS.update((id(ToolCall), id(LlmCall)))
-PLAIN.update(CALLS)
-
-
-def _is_view(request: Any) -> bool:
-    return type(request).__module__ == "relay_core.llm" and type(request).__name__ == "LlmRequest"
-
-
-def tool_scope(
-    relay: Relay,
-    name: str,
-    args: Any,
-    parent: Node | None,
-    metadata: Mapping[str, Any] | None,
-    attributes: Iterable[str],
-    profile: Mapping[str, Any] | None,
-    tool_call_id: str | None,
-) -> Scope:
-    """Make the scope of a tool call, not yet open."""
-    if tool_call_id is not None:
-        profile = {**(profile or {}), "tool_call_id": tool_call_id}
-    return Scope(relay, name, "tool", parent, args, metadata, profile or {}, attributes, None)
-
-
-def llm_scope(
-    relay: Relay,
-    name: str,
-    request: Any,
-    parent: Node | None,
-    metadata: Mapping[str, Any] | None,
-    attributes: Iterable[str],
-    profile: Mapping[str, Any] | None,
-    model: str | None,
-    headers: Mapping[str, str] | None,
-    codec: Codec | None,
-) -> Scope:
-    """Make the scope of an LLM call, not yet open; credential headers stay out of what it shows."""
-    if model is not None:
-        profile = {**(profile or {}), "model_name": model}
-    shown = {k: v for k, v in headers.items() if str(k).lower() not in _SECRET_HEADERS} if headers else {}
-    data = {"headers": shown, "content": request}
-    return Scope(relay, name, "llm", parent, data, metadata, profile or {}, attributes, None, codec)
+__all__ = ["arun_plain", "begin", "chains_at", "managed", "real_call", "resolve", "run", "run_plain"]
 
 
 def resolve(relay: Relay, parent: Node | None) -> Node | None:
@@ -460,7 +133,7 @@ def fail(relay: Relay, call: Call, outer: Node | None, error: BaseException) -> 
     if call.claimed is not None:
         relay.release(call.claimed)
     if call.scope is not None:
-        call.scope.end(error)
+        _end(call, call.scope, None, error, None)
 
 
 def finish(relay: Relay, call: Call, outer: Node | None, result: Any, status: str | None) -> None:
@@ -468,10 +141,16 @@ def finish(relay: Relay, call: Call, outer: Node | None, result: Any, status: st
     relay._current.set(outer)
     if call.claimed is not None:
         relay.release(call.claimed)
-    scope = call.scope
-    if scope is not None:
+    if call.scope is not None:
+        _end(call, call.scope, result, None, status)
+
+
+def _end(call: Call, scope: Scope, result: Any, error: BaseException | None, status: str | None) -> None:
+    if call.observation is not None:
+        error, status = settled(call, scope, result, error, status)
+    elif error is None:
         scope.output = result
-        scope.end(None, status)
+    scope.end(error, status)
 
 
 def open_call(relay: Relay, call: Call) -> Scope:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
 
-    from relay_core.calls import Call
+    from relay_core.call_types import Call
     from relay_core.llm import LlmResponse
     from relay_core.payloads import Encoder
     from relay_core.runtime import Relay
@@ -89,7 +89,7 @@ def hold(relay: Relay, call: Call, scope: Scope) -> Claim | None:
     """
     if call.claims:
         return Claim(relay, scope, call.kind).__enter__()
-    if call.kind == "tool" and relay.has_claim():
+    if call.kind == "tool" and relay._claim.get() is not None:
         return Claim(relay, scope, "none").__enter__()  # nobody asks for this kind
     return None
 

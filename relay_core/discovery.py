@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from relay_core.scopes import describe
+from relay_core.outcomes import describe
 from relay_core.settings import did_you_mean
 
 if TYPE_CHECKING:

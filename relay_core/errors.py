@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from relay_core.calls import Call
+    from relay_core.call_types import Call
 
 __all__ = [
     "AdapterError",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import click
     import msgspec
 
-    from relay_core.calls import LlmCall, ToolCall
+    from relay_core.call_types import LlmCall, ToolCall
     from relay_core.codecs import Codec
     from relay_core.events import MarkEvent, ScopeEvent
     from relay_core.middleware import Block

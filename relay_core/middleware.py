@@ -180,12 +180,13 @@ class Chains:
         made.sinks = sinks
         return made
 
-    def for_end_of(self, start: Chains, scope: Scope) -> Chains:
+    def for_end_of(self, start: Chains | None, scope: Scope) -> Chains:
         """Make the route of an end event: subscribers that saw the start, and those that this very scope has got since."""
         own = scope._local.entries if scope._local is not None else ()
-        added = tuple(r.sink for r in own if r.sink is not None and r.sink not in start.sinks)
-        made = self.with_sinks(start.sinks + added)
-        made.encoder = start.encoder
+        seen = start.sinks if start is not None else ()
+        made = self.with_sinks(seen + tuple(r.sink for r in own if r.sink is not None and r.sink not in seen))
+        if start is not None:
+            made.encoder = start.encoder
         return made
 
 

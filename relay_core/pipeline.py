@@ -12,22 +12,21 @@ from __future__ import annotations
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
+from relay_core.call_types import CALLS, Call
 from relay_core.errors import Blocked, GuardrailFailed, UsageError
 from relay_core.middleware import Block
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
 
-    from relay_core.calls import Call
     from relay_core.middleware import CallChain, Registration
     from relay_core.runtime import Relay
 
-__all__ = ["CALLS", "PLAIN", "before", "execute", "finished", "refuse_await_only", "refuse_coroutine", "step_through"]
+__all__ = ["PLAIN", "before", "execute", "finished", "refuse_await_only", "refuse_coroutine", "step_through"]
 
-CALLS: set[int] = set()  # filled by the module that defines them
 _UNABLE = (("coroutine raised StopIteration",), ("generator raised StopIteration",))  # the interpreter's own words
 # Ids of types that are surely not awaitable: spares a failing lookup per step. Ids, since a class may forge its hash.
-PLAIN: set[int] = {id(dict), id(list), id(str), id(type(None)), id(Block)}
+PLAIN = frozenset((id(dict), id(list), id(str), id(type(None)), id(Block), *CALLS))
 
 
 def step_through(steps: Coroutine[Any, Any, Any]) -> Any:
@@ -131,18 +130,19 @@ async def _ask_observed(relay: Relay, guardrail: Registration, call: Call, wait:
     """Ask one guardrail inside a scope of its own."""
     scope = relay.open_guardrail(guardrail, call)
     output: dict[str, Any] = {"allowed": False, "cancelled": True, "error": "guardrail evaluation cancelled"}
+    status: str | None = "cancelled"
     try:
         answer = await _verdict(relay, guardrail.fn(call), wait)
-        output = {"allowed": True, "rejected": False}
+        output, status = {"allowed": True, "rejected": False}, None
         if answer is not None:
             output = {"allowed": False, "rejected": True, "rejection_reason": answer.reason}
         return answer
     except Exception as error:  # noqa: BLE001  # its policy decides
-        output = {"allowed": guardrail.on_error == "allow", "error": type(error).__qualname__}
+        output, status = {"allowed": guardrail.on_error == "allow", "error": type(error).__qualname__}, None
         return _failed(guardrail, call, error)
     finally:
         if scope is not None:
-            scope.close(output=output)
+            scope.close(output=output, status=status)
 
 
 async def _policy(relay: Relay, answer: Any, wait: bool) -> Any:
@@ -234,10 +234,7 @@ async def _execute_async(
 
 
 def _check_passed(given: Any, intercept: Registration) -> None:
-    if id(type(given)) not in CALLS:
-        from relay_core.calls import Call  # noqa: PLC0415  # it imports this module; an adapter's own kind of call comes here
-
-        if not isinstance(given, Call):
-            raise UsageError(
-                f"{intercept.label} passed on {type(given).__name__}; pass the call, or call.replace(request=...)"
-            )
+    if id(type(given)) not in CALLS and not isinstance(given, Call):
+        raise UsageError(
+            f"{intercept.label} passed on {type(given).__name__}; pass the call, or call.replace(request=...)"
+        )

@@ -14,13 +14,14 @@ from relay_core.claims import Claim
 from relay_core.errors import UsageError
 from relay_core.ids import next_number, uuid_of
 from relay_core.middleware import Chains, Registration, Registry
-from relay_core.scopes import CURRENT, STATUSES, Scope, default_status
+from relay_core.outcomes import default_status
+from relay_core.scopes import CURRENT, STATUSES, Scope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from relay_core.adapters import AdapterHost
-    from relay_core.calls import Call
+    from relay_core.call_types import Call
     from relay_core.codecs import CodecRegistry
     from relay_core.dispatch import Dispatcher, FlushReport
     from relay_core.payloads import Encoder
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Relay"]
 
-_SEVERITIES = frozenset({"trace", "debug", "info", "warn", "error"})
 _runtimes: weakref.WeakSet[Relay] = weakref.WeakSet()
 
 
@@ -82,6 +82,7 @@ class Relay(Calling):
         self._codecs: CodecRegistry | None = None
         self._plugins: PluginHost | None = None
         self._adapters: AdapterHost | None = None
+        self._local_registries: weakref.WeakSet[Registry] = weakref.WeakSet()
         self._helper: Any = None
         self._chains = Chains((), 0, None)
         _runtimes.add(self)
@@ -109,21 +110,13 @@ class Relay(Calling):
             >>> relay.current_claim("llm") is None
             True
         """
-        return self.inner_claim(kind)
-
-    def inner_claim(self, kind: str) -> Claim | None:
-        """See `current_claim`."""
         claim = self._claim.get()
         return claim if claim is not None and claim.kind == kind and not claim.scope.closed else None
 
     def same_call(self, call: Call) -> bool:
         """Tell whether `call` is the one that an outer adapter has claimed: an LLM call inside it, or its very tool."""
-        claim = self.inner_claim(call.kind)
+        claim = self.current_claim(call.kind)
         return claim is not None and (call.kind == "llm" or claim.scope.name == call.name)
-
-    def has_claim(self) -> bool:
-        """Tell whether any claim is around this frame."""
-        return self._claim.get() is not None
 
     def swap_claim(self, claim: Claim | None) -> Claim | None:
         """Bind a claim in this context; returns what was bound."""
@@ -294,7 +287,9 @@ class Relay(Calling):
     def local_registry(self) -> Registry:
         """Make the registry of one scope."""
         self._scoped = True
-        return Registry(self._recompile, self._activate)
+        made = Registry(self._recompile, self._activate)
+        self._local_registries.add(made)
+        return made
 
     def _recompile(self) -> None:
         if self.disabled:
@@ -475,7 +470,8 @@ class Relay(Calling):
     def after_fork(self) -> None:
         """In a forked child: own locks, queue and worker; scopes that the parent opened end there."""
         self._lock = threading.RLock()
-        self._global.after_fork()
+        for registry in (self._global, *self._local_registries):
+            registry.after_fork()
         self._helper = None
         self.generation += 1
         if self._dispatcher is not None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from relay_core.errors import Blocked, UsageError
+from relay_core.errors import UsageError
 from relay_core.ids import next_number, uuid_of
+from relay_core.outcomes import describe
 from relay_core.registrar import Registrar
 
 if TYPE_CHECKING:
@@ -40,11 +41,7 @@ CATEGORIES: Final = frozenset(
     ]
 )
 STATUSES: Final = frozenset(["ok", "error", "cancelled", "interrupted", "handoff", "blocked", "cached"])
-_CANCELLING: Final = frozenset({"CancelledError", "Cancelled", "GeneratorExit", "KeyboardInterrupt"})
 _MIN_NS: Final = 1_000  # an end is at least this much later than its start
-_MESSAGE_LIMIT: Final = 2_000
-_READABLE_ARGS: Final = 8
-_READABLE_LENGTH: Final = 100_000
 
 
 class _Sentinel:
@@ -184,7 +181,10 @@ class Scope(Registrar):
         self.name = name
         self.category = category
         self.parent = parent
-        self._metadata: dict[str, Any] | None = dict(metadata) if metadata else None
+        try:
+            self._metadata: dict[str, Any] | None = dict(metadata) if metadata else None
+        except (TypeError, ValueError):
+            raise UsageError(f"scope {name!r}: metadata is a mapping, got {type(metadata).__name__}") from None
         self.profile: dict[str, Any] | None = profile  # pyright: ignore[reportAttributeAccessIssue]  # replaced, never changed
         self.attributes = _flags(attributes) if attributes else ()
         self._input: Any = data
@@ -318,12 +318,14 @@ class Scope(Registrar):
         self.status = "ok" if status is None else status if status in STATUSES else "error"
         if self._route is not None:
             self._emit_end(self._route, timestamp, view)
+        elif self._local is not None:  # a subscriber may have come to it since
+            self._emit_end(None, timestamp, view)
         return True
 
-    def _emit_end(self, route: Chains, timestamp: datetime | int | None, view: LlmResponse | None) -> None:
+    def _emit_end(self, route: Chains | None, timestamp: datetime | int | None, view: LlmResponse | None) -> None:
         relay = self._relay
-        if self._generation != relay.generation:  # opened before a fork: the parent process owns its end
-            return
+        if getattr(self, "_generation", relay.generation) != relay.generation:
+            return  # opened before a fork: the parent process owns its end
         start = self._start
         end = start + relay.monotonic() - self._mono
         if timestamp is not None:
@@ -334,6 +336,8 @@ class Scope(Registrar):
         visible = relay.chains_for(self)
         if visible is not route:  # what was registered since: its sanitizers count; its subscribers saw no start
             route = visible.for_end_of(route, self)
+        if route is None or not route.sinks:
+            return
         if view is not None:
             self._codec = view  # pyright: ignore[reportAttributeAccessIssue]  # the end event reads it
         data = None if self.output is UNSET else self.output
@@ -455,40 +459,3 @@ def to_ns(timestamp: datetime | int) -> int:
         raise UsageError("timestamp has no time zone; write datetime.now(timezone.utc)")
     since = timestamp - datetime(1970, 1, 1, tzinfo=UTC)
     return (since.days * 86_400 + since.seconds) * 1_000_000_000 + since.microseconds * 1_000
-
-
-def default_status(error: BaseException) -> str:
-    """Status of a scope that `error` ended: control flow is not failure."""
-    if isinstance(error, Blocked):
-        return "blocked"
-    if isinstance(error, SystemExit) and not error.code:
-        return "ok"
-    if any(cls.__name__ in _CANCELLING for cls in type(error).__mro__):
-        return "cancelled"
-    return "error"
-
-
-def describe(error: BaseException) -> tuple[str, str]:
-    """Type name and message of an exception; never raises, and lets no payload inside it run or swell."""
-    name = str(type.__getattribute__(type(error), "__qualname__"))
-    try:
-        message = str(error) if _is_readable(error) else f"({', '.join(type(a).__name__ for a in error.args[:8])})"
-    except (KeyboardInterrupt, GeneratorExit):
-        raise
-    except BaseException:  # noqa: BLE001  # a broken __str__, even one that exits, must not hide the failure itself
-        message = "(its message cannot be read)"
-    if len(message) > _MESSAGE_LIMIT:
-        message = message[:_MESSAGE_LIMIT] + " … (cut)"
-    return name, message
-
-
-def _is_readable(error: BaseException) -> bool:
-    """Tell whether ``str`` of the exception is its class's own work, or only joins a few small plain arguments."""
-    writer = next((vars(cls)["__str__"] for cls in type(error).__mro__ if "__str__" in vars(cls)), None)
-    if type(writer) is not type(BaseException.__str__):
-        return True  # written in Python, or in another language: its author's choice
-    args = error.args
-    return len(args) <= _READABLE_ARGS and all(
-        type(a) in (int, float, bool, type(None)) or (type(a) in (str, bytes) and len(a) <= _READABLE_LENGTH)
-        for a in args
-    )

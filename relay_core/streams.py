@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from relay_core.calls import begin, chains_at, real_call, resolve
 from relay_core.errors import UsageError
+from relay_core.observation import read_outcome, shown_by
 from relay_core.pipeline import before, execute, finished, refuse_await_only, step_through
+from relay_core.scopes import UNSET
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
     from types import TracebackType
 
-    from relay_core.calls import LlmCall
+    from relay_core.call_types import LlmCall
     from relay_core.runtime import Relay
     from relay_core.scopes import Scope
 
@@ -82,24 +84,26 @@ class Finaliser:
         status = "cancelled" if cause in ("closed", "abandoned") else None
         if cause == "complete" and not self._call.ran:
             status = "cached"  # an intercept gave the stream instead of the provider
-        scope.close(
-            output=self._output(),
-            error=error,
-            status=status,
-            metadata={"relay.stream": facts},
-            profile=profile,
-        )
+        output = self._output()
+        outcome = read_outcome(self._call, UNSET, error)
+        if outcome is not None:
+            error, status = outcome.error, outcome.status or status
+            output = output if outcome.output is UNSET else outcome.output
+        scope.close(output=output, error=error, status=status, metadata={"relay.stream": facts}, profile=profile)
 
     def _output(self) -> Any:
-        chunks = self._chunks
+        chunks, assemble, call = self._chunks, self._assemble, self._call
         if chunks is None:
             return None
-        assemble = self._assemble
-        if assemble is None:
+        if assemble is None and call.observation is None:
             return chunks
         from relay_core.events import Deferred  # noqa: PLC0415  # observed, so it is loaded
 
-        return Deferred(lambda: _assembled(assemble, chunks))
+        def made() -> Any:
+            result = chunks if assemble is None else _assembled(assemble, chunks)
+            return result if call.observation is None else shown_by(call.observation.result, call, result)
+
+        return Deferred(made)
 
 
 def _assembled(assemble: Callable[[list[Any]], Any], chunks: list[Any]) -> Any:
@@ -135,7 +139,7 @@ class _Opening:
         """Run policy, open the scope, get the iterator. No finaliser where a layer around this one has the call."""
         relay, chain = self.relay, self.chain
         call: Any = self.call
-        if call.claims and relay.inner_claim(call.kind) is not None:
+        if call.claims and relay.current_claim(call.kind) is not None:
             return await finished(self.fn(call.request), wait), None
         if chain is not None and (chain.guardrails or chain.requests):
             call = await before(relay, chain, call, wait)

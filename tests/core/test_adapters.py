@@ -345,3 +345,47 @@ def test_the_protocol_recognises_an_adapter():
 def test_importing_relay_loads_no_entry_points_and_no_import_hooks():
     code = "import sys, relay_core; sys.exit(any(m in sys.modules for m in ('importlib.metadata', 'wrapt', 'pluggy')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+class Lenses:
+    """Brings a codec and nothing else."""
+
+    name = "lenses"
+    requires = ()
+
+    def codecs(self):
+        from tests.core.chat_codec import ChatCodec
+
+        return [ChatCodec()]
+
+    def install(self, relay, **options):
+        pass
+
+    def uninstall(self, relay):
+        pass
+
+
+def test_an_adapter_may_bring_codecs_and_need_nothing(runtime, host):
+    record = host.install(Lenses())
+    assert (record.state, record.requires) == ("active", ())
+    (name,) = runtime.codecs.names()
+    host.install(Lenses.name)
+    assert runtime.codecs.names() == [name]
+    host.uninstall("lenses")
+    assert runtime.codecs.names() == []
+
+
+def test_codecs_are_there_before_the_framework_is(runtime, host, module):
+    module("toyfw_lenses")
+    adapter = Lenses()
+    adapter.requires = ("toyfw_lenses",)
+    host._slots["lenses"] = __import__("relay_core.adapters", fromlist=["_Slot"])._Slot("lenses", "code", adapter)
+    (record,) = host.autoload(names=["lenses"])
+    assert record.state == "waiting"
+    assert len(runtime.codecs.names()) == 1
+
+
+def test_an_adapter_that_needs_nothing_and_brings_nothing_is_refused(host):
+    adapter = type("Empty", (), {"name": "empty", "requires": (), "install": print, "uninstall": print})()
+    with pytest.raises(relay.AdapterError, match="`requires` must name"):
+        host.install(adapter)

@@ -338,7 +338,7 @@ async def test_a_cancelled_guardrail_says_so(rec):
     with pytest.raises(asyncio.CancelledError):
         await task
     assert rec.end("slow").data["cancelled"] is True
-    assert rec.shape() == ["+guardrail slow", "-guardrail slow ok"]
+    assert rec.shape() == ["+guardrail slow", "-guardrail slow cancelled"]
 
 
 # -- request intercepts ----------------------------------------------------------------------------------------------------

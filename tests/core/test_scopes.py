@@ -712,3 +712,35 @@ def test_a_dropped_open_scope_costs_nothing(rec):
     rec.relay.open_scope("gone")
     gc.collect()
     assert rec.shape() == ["+function gone"]
+
+
+def test_the_only_subscriber_may_come_to_a_scope_that_is_open():
+    runtime, seen = relay.Relay(), []
+    scope = runtime.open_scope("late", parent=None)
+    scope.subscriber(lambda event: seen.append((event.name, event.scope_category, event.data)))
+    scope.close(output=1)
+    runtime.flush(timeout=5.0)
+    assert seen == [("late", "end", 1)]
+    runtime.shutdown(timeout=5.0)
+
+
+def test_a_subscriber_of_the_runtime_that_comes_late_does_not_see_the_end_of_what_it_saw_no_start_of():
+    runtime, seen = relay.Relay(), []
+    scope = runtime.open_scope("late", parent=None)
+    scope.sanitizer(lambda event: event)
+    runtime.subscriber(seen.append)
+    scope.close()
+    runtime.flush(timeout=5.0)
+    assert seen == []
+    runtime.shutdown(timeout=5.0)
+
+
+@pytest.mark.parametrize("metadata", ["abc", 5, [1]])
+def test_metadata_that_is_no_mapping_is_misuse(metadata):
+    with pytest.raises(relay.UsageError, match=r"metadata is a mapping, got"):
+        relay.Relay().scope("trip", metadata=metadata)
+
+
+def test_headers_that_are_no_mapping_are_misuse():
+    with pytest.raises(relay.UsageError, match=r"'local': headers is a mapping, got list"):
+        relay.Relay().call_llm("local", {}, lambda request: None, headers=[("a", "b")])

@@ -8,110 +8,64 @@ from typing import TYPE_CHECKING, Any, Final
 
 from relay_adapter_langchain.codec import CODEC
 from relay_adapter_langchain.outcomes import outcome_of
-from relay_adapter_langchain.shapes import has_failed, or_marker, reply, shown
-from relay_core.calls import LlmCall, ToolCall, chains_at, managed, resolve, run
-from relay_core.scopes import CURRENT, UNSET, Scope
+from relay_adapter_langchain.shapes import has_failed, reply, shown
+from relay_core.observation import Observation, Outcome
+from relay_core.scopes import UNSET
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Iterator
+    from uuid import UUID
 
-    from relay_adapter_langchain.runs import Run
+    from relay_core.call_types import Call
     from relay_core.claims import Claim
     from relay_core.runtime import Relay
+    from relay_core.scopes import Scope
 
-__all__ = ["AgentToolCall", "CallScope", "Frame", "ModelCall", "aperform", "around_call", "current_frame", "perform"]
-
-
-class CallScope(Scope):
-    """The scope of a managed call. It shows results in observers' shape, and knows how runs inside have failed.
-
-    Attributes:
-        failure: the exception of the last run inside, if it failed.
-    """
-
-    __slots__ = ("failure",)
-
-    def end(
-        self, error: BaseException | None = None, status: str | None = None, timestamp: Any = None, view: Any = None
-    ) -> bool:
-        """End the scope; control flow is no failure, and a tool's error message is one."""
-        if error is not None:
-            outcome, carried = outcome_of(error)
-            if outcome in ("interrupted", "handoff"):
-                self.output = shown(carried) if carried is not UNSET else UNSET
-                return Scope.end(self, None, outcome, timestamp, view)
-            return Scope.end(self, error, status or outcome, timestamp, view)
-        output = self.output
-        if status is None and has_failed(output):
-            status, error = "error", getattr(self, "failure", None)
-        if self._route is not None and output is not UNSET:
-            self.output = or_marker(reply, output) if self.category == "llm" else shown(output)
-        return Scope.end(self, error, status, timestamp, view)
+__all__ = ["Frame", "around_call", "current_frame"]
 
 
-class ModelCall(LlmCall):
-    """A model call of an agent; `request` is LangChain's ``ModelRequest``."""
-
-    __slots__ = ()
-
-    def make_scope(self, relay: Relay) -> Scope:
-        """Make the scope; it shows what the model is asked, never the model object, which holds credentials."""
-        content = or_marker(CODEC.shape, self.request) if relay.observed else None
-        profile = {**(self.profile or {}), **({"model_name": self.model} if self.model else {})}
-        data = {"headers": {}, "content": content}
-        return CallScope(
-            relay, self.name, "llm", self.parent, data, self.metadata, profile, self.attributes, None, self.codec
-        )
-
-
-class AgentToolCall(ToolCall):
-    """A tool call of an agent; `request` holds the arguments."""
-
-    __slots__ = ()
-
-    def make_scope(self, relay: Relay) -> Scope:
-        """Make the scope."""
-        profile = {**(self.profile or {}), **({"tool_call_id": self.tool_call_id} if self.tool_call_id else {})}
-        return CallScope(
-            relay, self.name, "tool", self.parent, self.request, self.metadata, profile, self.attributes, None
-        )
-
-
-def perform(relay: Relay, call: ModelCall | AgentToolCall, real: Callable[[Any], Any]) -> Any:
-    """Run a call under policy."""
-    call.parent = resolve(relay, CURRENT)
-    return run(relay, call, getattr(chains_at(relay, call.parent), call.kind), real)
-
-
-async def aperform(relay: Relay, call: ModelCall | AgentToolCall, real: Callable[[Any], Awaitable[Any]]) -> Any:
-    """Run a call of an async agent under policy."""
-    call.parent = resolve(relay, CURRENT)
-    return await managed(relay, call, getattr(chains_at(relay, call.parent), call.kind), real, wait=True)
-
-
-class Frame:
-    """The time in which the real call of a managed call runs.
+class Frame(Observation):
+    """The time in which the real call of a managed call runs, and what observers see of the call.
 
     Attributes:
         kind: "llm" or "tool".
         name: of the call.
         call_id: the model's id of a tool call.
         scope: the managed call's scope, once the real call runs.
-        run: the LangChain run that is bound to the call.
+        run_id: of the LangChain run that is bound to the call.
         attempts: how many runs have been bound.
         ran: whether the real call was reached.
+        failure: the exception of the last run inside, if it failed.
     """
 
-    __slots__ = ("attempts", "call_id", "kind", "name", "ran", "run", "scope")
+    __slots__ = ("attempts", "call_id", "failure", "kind", "name", "ran", "run_id", "scope")
 
     def __init__(self, kind: str, name: str, call_id: str | None = None) -> None:
         self.kind = kind
         self.name = name
         self.call_id = call_id
         self.scope: Scope | None = None
-        self.run: Run | None = None
+        self.run_id: UUID | None = None
         self.attempts = 0
         self.ran = False
+        self.failure: BaseException | None = None
+
+    def request(self, call: Call) -> Any:
+        """Show what a model is asked, never the model object, which holds credentials."""
+        return CODEC.shape(call.request) if self.kind == "llm" else call.request
+
+    def result(self, call: Call, result: Any) -> Any:  # noqa: ARG002  # the base class's
+        """Show messages in observers' shape."""
+        return reply(result) if self.kind == "llm" else shown(result)
+
+    def outcome(self, call: Call, result: Any, error: BaseException | None) -> Outcome | None:  # noqa: ARG002  # see result
+        """Control flow is no failure, and a tool's error message is one."""
+        if error is None:
+            return Outcome("error", self.failure) if has_failed(result) else None
+        status, carried = outcome_of(error)
+        if status in ("interrupted", "handoff"):
+            return Outcome(status, None, shown(carried) if carried is not UNSET else UNSET)
+        return Outcome(status, error)
 
     def is_same_tool(self, name: str, call_id: str | None) -> bool:
         """Tell whether a tool call with this name and id is this very call."""
@@ -153,9 +107,9 @@ def around_call(relay: Relay, frame: Frame) -> Iterator[bool]:
     outer = current_frame(claim)
     if frame.kind == "tool":
         known = outer or Frame("tool", claim.scope.name, (claim.scope.profile or {}).get("tool_call_id"))
-        is_managed = known.is_same_tool(frame.name, frame.call_id) and known.run is None
+        is_managed = known.is_same_tool(frame.name, frame.call_id) and known.run_id is None
     else:
-        is_managed = outer is None or outer.run is None
+        is_managed = outer is None or outer.run_id is None
     if is_managed:
         yield True
         return

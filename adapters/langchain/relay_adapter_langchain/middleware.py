@@ -9,7 +9,7 @@ from langchain_core.messages import AIMessage, ToolMessage
 from langgraph.errors import GraphBubbleUp, ParentCommand
 
 import relay_core
-from relay_adapter_langchain.calls import AgentToolCall, Frame, ModelCall, aperform, around_call, perform
+from relay_adapter_langchain.calls import Frame, around_call
 from relay_adapter_langchain.codec import CODEC
 from relay_core.errors import Blocked, UsageError
 
@@ -83,7 +83,7 @@ class RelayMiddleware(AgentMiddleware):
             if is_managed:
                 return handler(request)
             try:
-                return perform(relay, _model_call(frame, request), real)
+                return relay.call_llm(frame.name, request, real, **_model_options(frame, request))
             except Blocked as blocked:
                 return self._blocked_model(frame, blocked)
 
@@ -102,7 +102,7 @@ class RelayMiddleware(AgentMiddleware):
             if is_managed:
                 return await handler(request)
             try:
-                return await aperform(relay, _model_call(frame, request), real)
+                return await relay.acall_llm(frame.name, request, real, **_model_options(frame, request))
             except Blocked as blocked:
                 return self._blocked_model(frame, blocked)
 
@@ -118,8 +118,8 @@ class RelayMiddleware(AgentMiddleware):
         relay = self.relay
         if relay.disabled:
             return handler(request)
-        call = _tool_call(request)
-        frame = Frame("tool", call.name, call.tool_call_id)
+        call = request.tool_call
+        frame = Frame("tool", call["name"], call.get("id"))
 
         def real(args: Any) -> Any:
             with frame.entered(relay):
@@ -129,7 +129,7 @@ class RelayMiddleware(AgentMiddleware):
             if is_managed:
                 return handler(request)
             try:
-                return perform(relay, call, real)
+                return relay.call_tool(frame.name, call["args"], real, **_tool_options(frame))
             except Blocked as blocked:
                 return self._blocked_tool(frame, blocked)
 
@@ -140,8 +140,8 @@ class RelayMiddleware(AgentMiddleware):
         relay = self.relay
         if relay.disabled:
             return await handler(request)
-        call = _tool_call(request)
-        frame = Frame("tool", call.name, call.tool_call_id)
+        call = request.tool_call
+        frame = Frame("tool", call["name"], call.get("id"))
 
         async def real(args: Any) -> Any:
             with frame.entered(relay):
@@ -151,7 +151,7 @@ class RelayMiddleware(AgentMiddleware):
             if is_managed:
                 return await handler(request)
             try:
-                return await aperform(relay, call, real)
+                return await relay.acall_tool(frame.name, call["args"], real, **_tool_options(frame))
             except Blocked as blocked:
                 return self._blocked_tool(frame, blocked)
 
@@ -165,20 +165,14 @@ def _model_name(request: ModelRequest) -> str:
     return request.model.get_name()
 
 
-def _model_call(frame: Frame, request: ModelRequest) -> ModelCall:
+def _model_options(frame: Frame, request: ModelRequest) -> dict[str, Any]:
     model = getattr(request.model, "model_name", None) or getattr(request.model, "model", None)
-    return ModelCall(
-        frame.name,
-        request,
-        model=model if isinstance(model, str) else None,
-        codec=CODEC,
-        claims=True,
-    )
+    name = model if isinstance(model, str) and model else None
+    return {"codec": CODEC, "model": name, "claim": True, "observation": frame}
 
 
-def _tool_call(request: ToolCallRequest) -> AgentToolCall:
-    given = request.tool_call
-    return AgentToolCall(given["name"], given["args"], tool_call_id=given.get("id"), claims=True)
+def _tool_options(frame: Frame) -> dict[str, Any]:
+    return {"tool_call_id": frame.call_id or None, "claim": True, "observation": frame}
 
 
 def _with_args(request: ToolCallRequest, args: Any) -> ToolCallRequest:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from relay_adapter_langchain.calls import CallScope, current_frame
+from relay_adapter_langchain.calls import current_frame
 from relay_adapter_langchain.codec import CODEC
 from relay_adapter_langchain.outcomes import outcome_of
 from relay_adapter_langchain.runs import Run
-from relay_adapter_langchain.shapes import has_failed, llm_request, llm_result, or_marker, shown, unreadable
+from relay_adapter_langchain.shapes import has_failed, llm_request, llm_result, shown
+from relay_core.observation import shown_by, unreadable
 from relay_core.scopes import UNSET
 
 if TYPE_CHECKING:
@@ -173,14 +174,14 @@ def llm_started(
         return
     data: Any = None
     if start.relay.observed:
-        content = or_marker(lambda given: llm_request(given, params, model=model, tools=params.get("tools")), messages)
+        content = shown_by(lambda given: llm_request(given, params, model=model, tools=params.get("tools")), messages)
         data = {"headers": {}, "content": content}
     start.open(name_of(serialized, kwargs, "model"), "llm", data=data, profile=profile, codec=CODEC)
 
 
 def llm_ended(run: Run, response: Any, *, observed: bool) -> None:
     """End a model run, or add what it knows to the managed call around it."""
-    output = or_marker(llm_result, response) if observed else UNSET
+    output = shown_by(llm_result, response) if observed else UNSET
     profile = _timing(run)
     model = output.get("model") if type(output) is dict else None
     if isinstance(model, str):
@@ -237,7 +238,7 @@ def failed(run: Run, error: BaseException, response: Any = None, *, observed: bo
 
     Control flow is no failure.
     """
-    partial = or_marker(_begun, response) if observed and response is not None else None
+    partial = shown_by(_begun, response) if observed and response is not None else None
     if not run.owned:
         _fail_inside(run, error, partial)
         return
@@ -270,8 +271,9 @@ def _fail_inside(run: Run, error: BaseException, partial: Any) -> None:
         return
     if partial is not None:
         scope.output = partial  # stays only if the call has no result
-    if isinstance(scope, CallScope):
-        scope.failure = error
+    frame = run.frame
+    if frame is not None:
+        frame.failure = error
     if run.first:
         scope.profile = {**(scope.profile or {}), **_timing(run)}
 
@@ -288,12 +290,12 @@ def _joined(start: Start, claim: Claim, kind: str, profile: dict[str, Any] | Non
     if frame is None:
         start.join(scope, kind)
         return True
-    if frame.run is not None and start.table.get(frame.run.run_id) is frame.run:
+    if start.table.get(frame.run_id) is not None:
         return False
     frame.attempts += 1
     if frame.attempts > 1:
-        if isinstance(scope, CallScope):
-            scope.failure = None
+        frame.failure = None
         claim.mark("attempt", data={"attempt": frame.attempts, **(profile or {})}, severity="warn")
-    frame.run = start.join(scope, kind)
+    frame.run_id = start.run_id
+    start.join(scope, kind).frame = frame
     return True

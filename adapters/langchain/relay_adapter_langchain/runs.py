@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from uuid import UUID
 
+    from relay_adapter_langchain.calls import Frame
     from relay_adapter_langchain.tasks import TaskWatch
     from relay_core.runtime import Relay
 
@@ -48,6 +49,7 @@ class Run:
         began: seconds on the table's clock.
         first: nanoseconds from the start to the first token; 0 before it.
         children: the open runs right below, in order.
+        frame: of the managed call that it is the inside of, if it is one.
         table: where it is open.
         watch: what ends it with its asyncio task.
     """
@@ -58,6 +60,7 @@ class Run:
         "children",
         "defers",
         "first",
+        "frame",
         "kind",
         "mono",
         "owned",
@@ -78,6 +81,7 @@ class Run:
         self.began = time.monotonic()
         self.agent: str | None = None
         self.first = 0
+        self.frame: Frame | None = None
         self.defers = False
         self.children: dict[UUID, Run] = {}
         self.table: RunTable

@@ -16,7 +16,6 @@ from langchain_core.outputs import Generation, LLMResult
 from langchain_core.prompt_values import PromptValue
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-from relay_core.payload_hooks import Note
 from relay_core.payloads import Frozen, freeze
 
 if TYPE_CHECKING:
@@ -27,12 +26,10 @@ __all__ = [
     "llm_request",
     "llm_result",
     "message_fields",
-    "or_marker",
     "reply",
     "shown",
     "shown_tool",
     "tool_definition",
-    "unreadable",
 ]
 
 _ROLES: Final = {
@@ -111,24 +108,6 @@ def _message(message: BaseMessage) -> Frozen:
     frozen = Frozen(freeze(message_fields(message)))
     _messages.keep(message, (now.get("content"), now.get("tool_calls"), now.get("id"), now.get("name"), frozen))
     return frozen
-
-
-def unreadable(error: BaseException) -> Note:
-    """Give what stands for a payload that could not be read.
-
-    Example:
-        >>> unreadable(ValueError()).fields
-        {'unreadable': 'ValueError'}
-    """
-    return Note({"unreadable": type(error).__name__})
-
-
-def or_marker(make: Callable[[Any], Any], value: Any) -> Any:
-    """Give ``make(value)``, or a marker where the objects in `value` do not let themselves be read."""
-    try:
-        return make(value)
-    except Exception as error:  # noqa: BLE001  # whatever the program's objects raise when they are looked at
-        return unreadable(error)
 
 
 def has_failed(output: Any) -> bool:

@@ -1,0 +1,361 @@
+"""Tool and LLM calls as middleware sees them, and the scopes that they become."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from relay_core.errors import CodecError, UsageError
+from relay_core.observation import shown_by
+from relay_core.scopes import Scope
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from relay_core.claims import Claim
+    from relay_core.codecs import Codec
+    from relay_core.llm import LlmRequest
+    from relay_core.observation import Observation
+    from relay_core.runtime import Relay
+    from relay_core.scopes import Node
+
+__all__ = ["CALLS", "Call", "LlmCall", "ToolCall", "llm_scope", "tool_scope"]
+
+_SECRET_HEADERS: Final = frozenset(
+    {
+        "authorization",
+        "proxy-authorization",
+        "cookie",
+        "set-cookie",
+        "x-api-key",
+        "api-key",
+        "anthropic-api-key",
+        "x-goog-api-key",
+        "x-auth-token",
+        "x-amz-security-token",
+    }
+)
+
+
+class Call:
+    """One managed call on its way through the middleware. Middleware reads it and makes changed copies by `replace`.
+
+    Attributes:
+        name: of the tool, or of the provider.
+        request: the native request object, as the caller gave it or an intercept replaced it.
+        metadata: correlation data for the events.
+        parent: the scope around the call, or None at a root.
+        scope: the call's own scope, once it is open.
+        observation: what observers see of the call, where its objects are a framework's own.
+    """
+
+    __slots__ = (
+        "_marks",
+        "attributes",
+        "claimed",
+        "claims",
+        "metadata",
+        "name",
+        "observation",
+        "parent",
+        "profile",
+        "ran",
+        "request",
+        "scope",
+    )
+    kind = ""
+    codec: Codec | None = None
+    replaceable = frozenset({"name", "request", "metadata", "attributes", "profile"})
+
+    # The two subclasses set all of these themselves: a chained __init__ costs as much as ten attributes.
+    name: str
+    request: Any
+    parent: Node | None
+    metadata: Mapping[str, Any] | None
+    attributes: Iterable[str]
+    profile: Mapping[str, Any] | None
+    claims: bool
+    observation: Observation | None
+    scope: Scope | None
+    ran: bool
+    claimed: Claim | None
+    _marks: list[tuple[str, dict[str, Any]]] | None
+
+    def replace(self, **changes: Any) -> Self:
+        """Make a copy with other fields, usually ``request=``.
+
+        Raises:
+            UsageError: the call has no such field.
+        """
+        if not self.replaceable.issuperset(changes):
+            raise UsageError(
+                f"a {self.kind} call has no {', '.join(sorted(changes.keys() - self.replaceable))} to replace; "
+                f"it has {', '.join(sorted(self.replaceable))}"
+            )
+        made = object.__new__(type(self))
+        made.name = self.name
+        made.request = self.request
+        made.parent = self.parent
+        made.metadata = self.metadata
+        made.attributes = self.attributes
+        made.profile = self.profile
+        made.claims = self.claims
+        made.observation = self.observation
+        made.scope = self.scope
+        made.ran = self.ran
+        made.claimed = self.claimed
+        if self._marks is None:
+            self._marks = []  # shared, so that a mark made on either copy is kept
+        made._marks = self._marks
+        self._copy_into(made)
+        for field, value in changes.items():
+            setattr(made, field, value)
+        return made
+
+    def _copy_into(self, made: Any) -> None:
+        """Copy the fields of a subclass."""
+
+    def mark(self, name: str, data: Any = None, **options: Any) -> None:
+        """Emit a mark under this call; before its scope is open the mark waits for it."""
+        if self.scope is not None:
+            self.scope.mark(name, data=data, **options)
+            return
+        if self._marks is None:
+            self._marks = []
+        self._marks.append((name, {"data": data, **options}))
+
+    def context(self) -> dict[str, Any]:
+        """Give parent and metadata, for events beside the call."""
+        return {"parent": self.parent, "metadata": self.metadata}
+
+    def make_scope(self, relay: Relay) -> Scope:
+        """Make the call's scope, not yet open."""
+        return Scope(relay, self.name, "unknown", self.parent, self.request, None, None, (), None)
+
+    def shown_request(self, relay: Relay) -> Any:
+        """Give the request as observers see it."""
+        if self.observation is None:
+            return self.request
+        return shown_by(self.observation.request, self) if relay.observed else None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Without parent, scope and codec: they lead to the runtime, which stays in its process.
+        return _again, (type(self), {field: getattr(self, field) for field in sorted(self.replaceable - {"codec"})})
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r}>"
+
+
+def _again(kind: Any, fields: dict[str, Any]) -> Call:
+    made: Call = kind(fields["name"], fields["request"])
+    for field, value in fields.items():
+        setattr(made, field, value)
+    return made
+
+
+class ToolCall(Call):
+    """A tool call; `request` holds the arguments.
+
+    Attributes:
+        tool_call_id: the id that the model gave the call, if any.
+
+    Example:
+        >>> import relay_core as relay
+        >>> relay.ToolCall("search", {"q": "x"}).replace(request={"q": "y"}).request
+        {'q': 'y'}
+    """
+
+    __slots__ = ("tool_call_id",)
+    kind = "tool"
+    replaceable = Call.replaceable | {"tool_call_id"}
+
+    def __init__(
+        self,
+        name: str,
+        request: Any,
+        parent: Node | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        attributes: Iterable[str] = (),
+        profile: Mapping[str, Any] | None = None,
+        tool_call_id: str | None = None,
+        claims: bool = False,
+        observation: Observation | None = None,
+    ) -> None:
+        self.name = name
+        self.request = request
+        self.parent = parent
+        self.metadata = metadata
+        self.attributes = attributes
+        self.profile = profile
+        self.claims = claims
+        self.observation = observation
+        self.scope = self.claimed = None
+        self._marks = None
+        self.ran = False
+        self.tool_call_id = tool_call_id
+
+    def _copy_into(self, made: Any) -> None:
+        made.tool_call_id = self.tool_call_id
+
+    def make_scope(self, relay: Relay) -> Scope:
+        """Make the call's scope, not yet open."""
+        return tool_scope(
+            relay,
+            self.name,
+            self.shown_request(relay),
+            self.parent,
+            self.metadata,
+            self.attributes,
+            self.profile,
+            self.tool_call_id,
+        )
+
+
+class LlmCall(Call):
+    """An LLM call; `request` is the provider's own request object.
+
+    Attributes:
+        model: the model asked for, if the caller told.
+        headers: request headers for observers; credentials among them are never recorded.
+        codec: the lens between `request` and the neutral view, if any.
+
+    Example:
+        >>> import relay_core as relay
+        >>> call = relay.LlmCall("openai", {"model": "m", "messages": []}, model="m")
+        >>> call.replace(model="n").model
+        'n'
+    """
+
+    __slots__ = ("_view", "codec", "headers", "model")
+    kind = "llm"
+    replaceable = Call.replaceable | {"model", "headers", "codec"}
+
+    def __init__(
+        self,
+        name: str,
+        request: Any,
+        parent: Node | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        attributes: Iterable[str] = (),
+        profile: Mapping[str, Any] | None = None,
+        model: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        codec: Codec | None = None,
+        claims: bool = False,
+        observation: Observation | None = None,
+    ) -> None:
+        self.name = name
+        self.request = request
+        self.parent = parent
+        self.metadata = metadata
+        self.attributes = attributes
+        self.profile = profile
+        self.claims = claims
+        self.observation = observation
+        self.scope = self.claimed = None
+        self._marks = None
+        self.ran = False
+        self.model = model
+        self.headers = headers
+        self.codec = codec
+        self._view: LlmRequest | None = None
+
+    def _copy_into(self, made: Any) -> None:
+        made.model, made.headers, made.codec, made._view = self.model, self.headers, self.codec, self._view
+
+    @property
+    def view(self) -> LlmRequest:
+        """The request in neutral form, read by the codec when first asked for.
+
+        Raises:
+            CodecError: the call has no codec, or the codec cannot read the request.
+        """
+        if self._view is None:
+            self._view = self._need_codec().decode_request(self.request)
+        return self._view
+
+    def replace(self, **changes: Any) -> Self:
+        """Make a copy with other fields. ``request`` may be a native request or an edited view, which is written back.
+
+        Raises:
+            UsageError: the call has no such field.
+            CodecError: the edit cannot be written back.
+        """
+        request = changes.get("request")
+        if request is not None and self.codec is not None and _is_view(request):
+            changes["request"] = self.codec.encode_request(request, self.request)
+        elif _is_view(request):
+            self._need_codec()
+        made = super().replace(**changes)
+        if "request" in changes or "codec" in changes:
+            made._view = None
+        return made
+
+    def _need_codec(self) -> Codec:
+        if self.codec is None:
+            raise CodecError(
+                f"LLM call {self.name!r} has no codec, so it has no neutral view; pass codec= to call_llm, "
+                f"or edit the native request: call.replace(request=...)"
+            )
+        return self.codec
+
+    def make_scope(self, relay: Relay) -> Scope:
+        """Make the call's scope, not yet open."""
+        return llm_scope(
+            relay,
+            self.name,
+            self.shown_request(relay),
+            self.parent,
+            self.metadata,
+            self.attributes,
+            self.profile,
+            self.model,
+            self.headers,
+            self.codec,
+        )
+
+
+CALLS: Final = frozenset((id(ToolCall), id(LlmCall)))
+"""Ids of the usual types of calls: testing for one is cheaper than `isinstance`, and a forged hash cannot lie."""
+
+
+def _is_view(request: Any) -> bool:
+    return type(request).__module__ == "relay_core.llm" and type(request).__name__ == "LlmRequest"
+
+
+def tool_scope(
+    relay: Relay,
+    name: str,
+    args: Any,
+    parent: Node | None,
+    metadata: Mapping[str, Any] | None,
+    attributes: Iterable[str],
+    profile: Mapping[str, Any] | None,
+    tool_call_id: str | None,
+) -> Scope:
+    """Make the scope of a tool call, not yet open."""
+    if tool_call_id is not None:
+        profile = {**(profile or {}), "tool_call_id": tool_call_id}
+    return Scope(relay, name, "tool", parent, args, metadata, profile or {}, attributes, None)
+
+
+def llm_scope(
+    relay: Relay,
+    name: str,
+    request: Any,
+    parent: Node | None,
+    metadata: Mapping[str, Any] | None,
+    attributes: Iterable[str],
+    profile: Mapping[str, Any] | None,
+    model: str | None,
+    headers: Mapping[str, str] | None,
+    codec: Codec | None,
+) -> Scope:
+    """Make the scope of an LLM call, not yet open; credential headers stay out of what it shows."""
+    if model is not None:
+        profile = {**(profile or {}), "model_name": model}
+    try:
+        shown = {k: v for k, v in headers.items() if str(k).lower() not in _SECRET_HEADERS} if headers else {}
+    except AttributeError:
+        raise UsageError(f"LLM call {name!r}: headers is a mapping, got {type(headers).__name__}") from None
+    data = {"headers": shown, "content": request}
+    return Scope(relay, name, "llm", parent, data, metadata, profile or {}, attributes, None, codec)
