@@ -132,10 +132,8 @@ class Call:
         return Scope(relay, self.name, "unknown", self.parent, self.request, None, None, (), None)
 
     def shown_request(self, relay: Relay) -> Any:
-        """Give the request as observers see it."""
-        if self.observation is None:
-            return self.request
-        return shown_by(self.observation.request, self) if relay.observed else None
+        """Give the request as its observation shows it; nothing where nobody observes."""
+        return shown_by(self.observation.request, self) if self.observation is not None and relay.observed else None
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Without parent, scope and codec: they lead to the runtime, which stays in its process.
@@ -201,7 +199,7 @@ class ToolCall(Call):
         return tool_scope(
             relay,
             self.name,
-            self.shown_request(relay),
+            self.request if self.observation is None else self.shown_request(relay),
             self.parent,
             self.metadata,
             self.attributes,
@@ -303,7 +301,7 @@ class LlmCall(Call):
         return llm_scope(
             relay,
             self.name,
-            self.shown_request(relay),
+            self.request if self.observation is None else self.shown_request(relay),
             self.parent,
             self.metadata,
             self.attributes,

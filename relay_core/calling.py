@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from relay_core.call_types import LlmCall, ToolCall, llm_scope, tool_scope
-from relay_core.calls import arun_plain, chains_at, managed, resolve, run, run_plain
+from relay_core.calls import arun_plain, managed, place, run, run_plain
 from relay_core.errors import UsageError
 from relay_core.pipeline import finished
 from relay_core.scopes import CURRENT
@@ -77,8 +77,8 @@ class Calling(Scoping):
         """
         if self.disabled:
             return func(args)
-        parent = resolve(self, parent)
-        chain = chains_at(self, parent).tool
+        parent, chains = place(self, parent)
+        chain = chains.tool
         if chain is None and not claim and observation is None and self._claim.get() is None:
             scope = tool_scope(self, name, args, parent, metadata, attributes, profile, tool_call_id)
             return run_plain(self, scope, args, func)
@@ -110,8 +110,8 @@ class Calling(Scoping):
         """
         if self.disabled:
             return await finished(func(args), True)
-        parent = resolve(self, parent)
-        chain = chains_at(self, parent).tool
+        parent, chains = place(self, parent)
+        chain = chains.tool
         if chain is None and not claim and observation is None and self._claim.get() is None:
             scope = tool_scope(self, name, args, parent, metadata, attributes, profile, tool_call_id)
             return await arun_plain(self, scope, args, func)
@@ -167,8 +167,8 @@ class Calling(Scoping):
         if self.disabled:
             return func(request)
         lens = self._codec(codec)
-        parent = resolve(self, parent)
-        chain = chains_at(self, parent).llm
+        parent, chains = place(self, parent)
+        chain = chains.llm
         if chain is None and not claim and observation is None:
             scope = llm_scope(self, name, request, parent, metadata, attributes, profile, model, headers, lens)
             return run_plain(self, scope, request, func)
@@ -203,8 +203,8 @@ class Calling(Scoping):
         if self.disabled:
             return await finished(func(request), True)
         lens = self._codec(codec)
-        parent = resolve(self, parent)
-        chain = chains_at(self, parent).llm
+        parent, chains = place(self, parent)
+        chain = chains.llm
         if chain is None and not claim and observation is None:
             scope = llm_scope(self, name, request, parent, metadata, attributes, profile, model, headers, lens)
             return await arun_plain(self, scope, request, func)

@@ -24,19 +24,14 @@ if TYPE_CHECKING:
     from relay_core.runtime import Relay
     from relay_core.scopes import Node, Scope
 
-__all__ = ["arun_plain", "begin", "chains_at", "managed", "real_call", "resolve", "run", "run_plain"]
+__all__ = ["arun_plain", "begin", "managed", "place", "real_call", "run", "run_plain"]
 
 
-def resolve(relay: Relay, parent: Node | None) -> Node | None:
-    """Find the parent of a call."""
-    if parent is not CURRENT:
-        return parent
-    return relay.current() if relay._resolvers else relay._current.get()
-
-
-def chains_at(relay: Relay, parent: Node | None) -> Chains:
-    """Find what is registered where a call is made."""
-    return relay.chains_for(parent) if relay._scoped else relay._chains
+def place(relay: Relay, parent: Node | None) -> tuple[Node | None, Chains]:
+    """Find the parent of a call, and what is registered there."""
+    if parent is CURRENT:
+        parent = relay.current() if relay._resolvers else relay._current.get()
+    return parent, relay.chains_for(parent) if relay._scoped else relay._chains
 
 
 def run_plain(relay: Relay, scope: Scope, request: Any, fn: Callable[[Any], Any]) -> Any:
@@ -117,8 +112,13 @@ def real_call(call: Call, fn: Callable[[Any], Any]) -> Callable[[Call], Any]:
 
 
 def begin(relay: Relay, call: Call) -> Node | None:
-    """Open the call's scope and make it current; returns what was current."""
-    scope = open_call(relay, call)
+    """Open the call's scope, make it current, emit the marks that middleware has left for it; returns what was current."""
+    scope = call.scope = call.make_scope(relay)
+    scope.open()
+    if call._marks:
+        marks, call._marks = tuple(call._marks), None
+        for name, options in marks:
+            scope.mark(name, **options)
     current = relay._current
     outer = current.get()
     current.set(scope)
@@ -133,7 +133,10 @@ def fail(relay: Relay, call: Call, outer: Node | None, error: BaseException) -> 
     if call.claimed is not None:
         relay.release(call.claimed)
     if call.scope is not None:
-        _end(call, call.scope, None, error, None)
+        status = None
+        if call.observation is not None:
+            error, status = settled(call, call.scope, None, error, None)  # pyright: ignore[reportAssignmentType]  # None for what is no error
+        call.scope.end(error, status)
 
 
 def finish(relay: Relay, call: Call, outer: Node | None, result: Any, status: str | None) -> None:
@@ -141,24 +144,11 @@ def finish(relay: Relay, call: Call, outer: Node | None, result: Any, status: st
     relay._current.set(outer)
     if call.claimed is not None:
         relay.release(call.claimed)
-    if call.scope is not None:
-        _end(call, call.scope, result, None, status)
-
-
-def _end(call: Call, scope: Scope, result: Any, error: BaseException | None, status: str | None) -> None:
-    if call.observation is not None:
-        error, status = settled(call, scope, result, error, status)
-    elif error is None:
+    scope = call.scope
+    if scope is None:
+        return
+    if call.observation is None:
         scope.output = result
-    scope.end(error, status)
-
-
-def open_call(relay: Relay, call: Call) -> Scope:
-    """Open the call's scope and emit the marks that middleware has left for it."""
-    scope = call.scope = call.make_scope(relay)
-    scope.open()
-    if call._marks:
-        marks, call._marks = tuple(call._marks), None
-        for name, options in marks:
-            scope.mark(name, **options)
-    return scope
+        scope.end(None, status)
+    else:
+        scope.end(*settled(call, scope, result, None, status))

@@ -97,24 +97,21 @@ async def before(relay: Relay, chain: CallChain, call: Call, wait: bool) -> Call
         if answer is not None:
             relay.mark(call.name, data={"rejected": True, "rejection_reason": answer.reason}, **call.context())
             raise Blocked(answer.reason, guardrail=guardrail.name, call=call)
+    kind = type(call)
     for intercept in chain.requests:
-        call = await _edit(relay, intercept, call, wait)
+        try:
+            edited = intercept.fn(call)
+            if type(edited) is not kind:
+                edited = await _policy(relay, edited, wait)
+        except Exception as error:
+            error.add_note(f"raised by relay {intercept.label}")
+            raise
+        if type(edited) is not kind:
+            raise UsageError(
+                f"{intercept.label} returned {type(edited).__name__}; return the call, or call.replace(request=...)"
+            )
+        call = edited
     return call
-
-
-async def _edit(relay: Relay, intercept: Registration, call: Call, wait: bool) -> Call:
-    try:
-        edited = intercept.fn(call)
-        if id(type(edited)) not in PLAIN:
-            edited = await _policy(relay, edited, wait)
-    except Exception as error:
-        error.add_note(f"raised by relay {intercept.label}")
-        raise
-    if type(edited) is not type(call):
-        raise UsageError(
-            f"{intercept.label} returned {type(edited).__name__}; return the call, or call.replace(request=...)"
-        )
-    return edited
 
 
 async def _verdict(relay: Relay, answer: Any, wait: bool) -> Block | None:
@@ -182,28 +179,31 @@ async def execute(  # noqa: C901, PLR0912  # one loop inwards and outwards; ever
                         break
                     body = intercept.fn(call)
                     try:
-                        call = next(body)
+                        passed = next(body)
                     except StopIteration as stop:
                         value = stop.value
                         break
                     bodies.append(body)
-                    _check_passed(call, intercept)
+                    if passed is not call:
+                        call = _checked(passed, intercept)
                 else:
                     value = real(call)
-                    if id(type(value)) not in PLAIN:
+                    if wait and type(value) is CoroutineType:
+                        value = await value
+                    elif id(type(value)) not in PLAIN:
                         value = await finished(value, wait)
                 error = None
             except BaseException as raised:  # noqa: BLE001  # the intercepts may handle it
                 error = raised
             while bodies:  # outwards, with the outcome
                 try:
-                    call = bodies[-1].send(value) if error is None else bodies[-1].throw(error)
+                    passed = bodies[-1].send(value) if error is None else bodies[-1].throw(error)
                 except StopIteration as stop:
                     value, error = stop.value, None
                 except BaseException as raised:  # noqa: BLE001  # for the next intercept outwards
                     error = raised
                 else:
-                    _check_passed(call, executions[len(bodies) - 1])
+                    call = _checked(passed, executions[len(bodies) - 1])
                     break  # it yielded again: once more from here inwards
                 bodies.pop()
             else:
@@ -224,8 +224,7 @@ async def _execute_async(
     async def proceed(passed: Call) -> Any:
         if not active:
             raise UsageError(f"{intercept.label} called proceed after it had returned")
-        _check_passed(passed, intercept)
-        return await execute(inner, passed, real, True)
+        return await execute(inner, _checked(passed, intercept), real, True)
 
     try:
         return await intercept.fn(call, proceed)
@@ -233,8 +232,9 @@ async def _execute_async(
         active = False
 
 
-def _check_passed(given: Any, intercept: Registration) -> None:
-    if id(type(given)) not in CALLS and not isinstance(given, Call):
+def _checked(passed: Any, intercept: Registration) -> Call:
+    if not isinstance(passed, Call):
         raise UsageError(
-            f"{intercept.label} passed on {type(given).__name__}; pass the call, or call.replace(request=...)"
+            f"{intercept.label} passed on {type(passed).__name__}; pass the call, or call.replace(request=...)"
         )
+    return passed

@@ -163,6 +163,7 @@ class Scope(Registrar):
     _failure: tuple[str, str] | None
     _outer: Scope | RemoteScope | None
     _root: Any  # Scope | RemoteScope | None
+    _start: int
 
     def __init__(
         self,
@@ -254,10 +255,11 @@ class Scope(Registrar):
                 f"scope {self.name!r}: parent is {parent!r}; give an open scope, a RemoteScope, or None for a root"
             ) from None
         timestamp = self._timestamp
-        self._start = relay.clock() if timestamp is None else to_ns(timestamp)
+        route = self._route = (relay.chains_for(parent) if relay._scoped else relay._chains).route
+        if route is not None or timestamp is not None:
+            self._start = relay.clock() if timestamp is None else to_ns(timestamp)
         self._id = next_number() if relay.ids is None else relay.ids()
         self._mono = relay.monotonic()
-        route = self._route = (relay.chains_for(parent) if relay._scoped else relay._chains).route
         self._alive = True
         if route is not None:
             self._generation = relay.generation
@@ -326,8 +328,10 @@ class Scope(Registrar):
         relay = self._relay
         if getattr(self, "_generation", relay.generation) != relay.generation:
             return  # opened before a fork: the parent process owns its end
-        start = self._start
-        end = start + relay.monotonic() - self._mono
+        taken = relay.monotonic() - self._mono
+        start = getattr(self, "_start", None)  # not set where nobody saw it start
+        end = relay.clock() if start is None else start + taken
+        start = end - taken if start is None else start
         if timestamp is not None:
             try:
                 end = to_ns(timestamp)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Scoping"]
 
+_PLAIN_CATEGORIES = CATEGORIES - {"custom"}
 _SEVERITIES = frozenset({"trace", "debug", "info", "warn", "error"})
 
 
@@ -78,12 +79,14 @@ class Scoping(Registrar):
             >>> double(21)
             42
         """
-        if category not in CATEGORIES:
-            raise UsageError(f"scope {name!r}: no category {category!r}; choose one of {', '.join(sorted(CATEGORIES))}")
+        if category not in _PLAIN_CATEGORIES:
+            if category not in CATEGORIES:
+                raise UsageError(
+                    f"scope {name!r}: no category {category!r}; choose one of {', '.join(sorted(CATEGORIES))}"
+                )
+            profile = _with_subtype(profile, name)
         if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # users pass anything
             raise UsageError(f"a scope's name is text, got {type(name).__name__}")
-        if category == "custom":
-            profile = _with_subtype(profile, name)
         return Scope(self, name, category, parent, input, metadata, profile, attributes, timestamp)  # pyright: ignore[reportArgumentType]  # see Relay
 
     def open_scope(self, name: str, category: str = "function", *, codec: Any = None, **options: Any) -> Scope:

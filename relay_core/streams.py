@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Awaitable, Iterable
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from relay_core.calls import begin, chains_at, real_call, resolve
+from relay_core.calls import begin, place, real_call
 from relay_core.errors import UsageError
 from relay_core.observation import read_outcome, shown_by
 from relay_core.pipeline import before, execute, finished, refuse_await_only, step_through
@@ -132,8 +132,8 @@ class _Opening:
         self.fn = fn
         self.assemble = assemble
         self.closed = False
-        call.parent = resolve(relay, call.parent)
-        self.chain = chains_at(relay, call.parent).llm
+        call.parent, chains = place(relay, call.parent)
+        self.chain = chains.llm
 
     async def begin(self, *, wait: bool) -> tuple[Any, Finaliser | None]:
         """Run policy, open the scope, get the iterator. No finaliser where a layer around this one has the call."""
