@@ -163,7 +163,6 @@ class Scope(Registrar):
     _failure: tuple[str, str] | None
     _outer: Scope | RemoteScope | None
     _root: Any  # Scope | RemoteScope | None
-    _start: int
 
     def __init__(
         self,
@@ -318,34 +317,38 @@ class Scope(Registrar):
             self._failure = describe(error)
             status = status or self._relay.status_of(error)
         self.status = "ok" if status is None else status if status in STATUSES else "error"
-        if self._route is not None:
-            self._emit_end(self._route, timestamp, view)
-        elif self._local is not None:  # a subscriber may have come to it since
-            self._emit_end(None, timestamp, view)
+        route = self._route
+        relay = self._relay
+        if route is None:
+            if self._local is None:
+                return True
+            self._generation = relay.generation  # a subscriber may have come to it since: it is told of the end
+            self._start = relay.clock() - relay.monotonic() + self._mono
+        visible = relay.chains_for(self) if relay._scoped else relay._chains
+        if visible is not route:  # what was registered since: its sanitizers count; its subscribers saw no start
+            route = visible.for_end_of(route, self)
+        if route.sinks:
+            self._emit_end(relay, route, timestamp, view)
         return True
 
-    def _emit_end(self, route: Chains | None, timestamp: datetime | int | None, view: LlmResponse | None) -> None:
-        relay = self._relay
-        if getattr(self, "_generation", relay.generation) != relay.generation:
+    def _emit_end(
+        self, relay: Relay, route: Chains, timestamp: datetime | int | None, view: LlmResponse | None
+    ) -> None:
+        if self._generation != relay.generation:
             return  # opened before a fork: the parent process owns its end
-        taken = relay.monotonic() - self._mono
-        start = getattr(self, "_start", None)  # not set where nobody saw it start
-        end = relay.clock() if start is None else start + taken
-        start = end - taken if start is None else start
+        start = self._start
+        end = start + relay.monotonic() - self._mono
         if timestamp is not None:
             try:
                 end = to_ns(timestamp)
             except UsageError:  # an end must not fail: it takes the time that it has
                 relay.count("bad_timestamps")
-        visible = relay.chains_for(self)
-        if visible is not route:  # what was registered since: its sanitizers count; its subscribers saw no start
-            route = visible.for_end_of(route, self)
-        if route is None or not route.sinks:
-            return
+        if end < start + _MIN_NS:
+            end = start + _MIN_NS
         if view is not None:
             self._codec = view  # pyright: ignore[reportAttributeAccessIssue]  # the end event reads it
-        data = None if self.output is UNSET else self.output
-        relay.emit_scope(self, "end", max(end, start + _MIN_NS), data, route)
+        output = self.output
+        relay.emit_scope(self, "end", end, None if output is UNSET else output, route)
 
     def __enter__(self) -> Self:
         relay = self._relay
