@@ -325,7 +325,9 @@ class Scope(Registrar):
             self._generation = relay.generation  # a subscriber may have come to it since: it is told of the end
             self._start = relay.clock() - relay.monotonic() + self._mono
         visible = relay.chains_for(self) if relay._scoped else relay._chains
-        if visible is not route:  # what was registered since: its sanitizers count; its subscribers saw no start
+        if (
+            route is None or visible is not route
+        ):  # what was registered since: its sanitizers count; its subscribers saw no start
             route = visible.for_end_of(route, self)
         if route.sinks:
             self._emit_end(relay, route, timestamp, view)
@@ -343,12 +345,10 @@ class Scope(Registrar):
                 end = to_ns(timestamp)
             except UsageError:  # an end must not fail: it takes the time that it has
                 relay.count("bad_timestamps")
-        if end < start + _MIN_NS:
-            end = start + _MIN_NS
         if view is not None:
             self._codec = view  # pyright: ignore[reportAttributeAccessIssue]  # the end event reads it
         output = self.output
-        relay.emit_scope(self, "end", end, None if output is UNSET else output, route)
+        relay.emit_scope(self, "end", max(end, start + _MIN_NS), None if output is UNSET else output, route)
 
     def __enter__(self) -> Self:
         relay = self._relay
