@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from relay_core.claims import Claim
     from relay_core.codecs import Codec
-    from relay_core.llm import LlmRequest
+    from relay_core.llm import LlmRequest, LlmResponse
     from relay_core.observation import Observation
     from relay_core.runtime import Relay
     from relay_core.scopes import Node
@@ -215,6 +215,7 @@ class LlmCall(Call):
         model: the model asked for, if the caller told.
         headers: request headers for observers; credentials among them are never recorded.
         codec: the lens between `request` and the neutral view, if any.
+        category: of the scope: llm, embedder or reranker.
 
     Example:
         >>> import relay_core as relay
@@ -223,7 +224,7 @@ class LlmCall(Call):
         'n'
     """
 
-    __slots__ = ("_view", "codec", "headers", "model")
+    __slots__ = ("_view", "category", "codec", "headers", "model")
     kind = "llm"
     replaceable = Call.replaceable | {"model", "headers", "codec"}
 
@@ -240,6 +241,7 @@ class LlmCall(Call):
         codec: Codec | None = None,
         claims: bool = False,
         observation: Observation | None = None,
+        category: str = "llm",
     ) -> None:
         self.name = name
         self.request = request
@@ -252,6 +254,7 @@ class LlmCall(Call):
         self.scope = self.claimed = None
         self._marks = None
         self.ran = False
+        self.category = category
         self.model = model
         self.headers = headers
         self.codec = codec
@@ -259,6 +262,7 @@ class LlmCall(Call):
 
     def _copy_into(self, made: Any) -> None:
         made.model, made.headers, made.codec, made._view = self.model, self.headers, self.codec, self._view
+        made.category = self.category
 
     @property
     def view(self) -> LlmRequest:
@@ -288,6 +292,25 @@ class LlmCall(Call):
             made._view = None
         return made
 
+    def response_view(self, response: Any) -> LlmResponse:
+        """Give a response of this call in neutral form, for intercepts: what ``yield call`` gave, or a stream's result.
+
+        Raises:
+            CodecError: the call has no codec, or the codec cannot read the response.
+        """
+        return self._need_codec().decode_response(self._native(response))
+
+    def edit_response(self, response: Any, view: LlmResponse) -> Any:
+        """Give `response` with the edits of its `view` written back; an intercept returns it.
+
+        Raises:
+            CodecError: the call has no codec, or the edit cannot be written back.
+        """
+        return self._need_codec().encode_response(view, self._native(response))
+
+    def _native(self, response: Any) -> Any:
+        return response if self.observation is None else self.observation.native(response)
+
     def _need_codec(self) -> Codec:
         if self.codec is None:
             raise CodecError(
@@ -309,6 +332,7 @@ class LlmCall(Call):
             self.model,
             self.headers,
             self.codec,
+            self.category,
         )
 
 
@@ -347,6 +371,7 @@ def llm_scope(
     model: str | None,
     headers: Mapping[str, str] | None,
     codec: Codec | None,
+    category: str = "llm",
 ) -> Scope:
     """Make the scope of an LLM call, not yet open; credential headers stay out of what it shows."""
     if model is not None:
@@ -356,4 +381,4 @@ def llm_scope(
     except AttributeError:
         raise UsageError(f"LLM call {name!r}: headers is a mapping, got {type(headers).__name__}") from None
     data = {"headers": shown, "content": request}
-    return Scope(relay, name, "llm", parent, data, metadata, profile or {}, attributes, None, codec)
+    return Scope(relay, name, category, parent, data, metadata, profile or {}, attributes, None, codec)

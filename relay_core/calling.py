@@ -133,6 +133,7 @@ class Calling(Scoping):
         profile: Mapping[str, Any] | None = None,
         claim: bool = False,
         observation: Observation | None = None,
+        category: str = "llm",
     ) -> Any:
         """Run a model call under policy and observation, on the caller's thread.
 
@@ -147,6 +148,7 @@ class Calling(Scoping):
             metadata: correlation data for the events.
             attributes: behaviour flags, such as "stateful".
             profile: fields of the category profile.
+            category: llm, or embedder or reranker for models that give no text.
             claim: for adapters: an inner adapter that sees the same call adds to this one.
             observation: for adapters: what observers see of the call's objects.
 
@@ -170,9 +172,13 @@ class Calling(Scoping):
         parent, chains = place(self, parent)
         chain = chains.llm
         if chain is None and not claim and observation is None:
-            scope = llm_scope(self, name, request, parent, metadata, attributes, profile, model, headers, lens)
+            scope = llm_scope(
+                self, name, request, parent, metadata, attributes, profile, model, headers, lens, category
+            )
             return run_plain(self, scope, request, func)
-        call = LlmCall(name, request, parent, metadata, attributes, profile, model, headers, lens, claim, observation)
+        call = LlmCall(
+            name, request, parent, metadata, attributes, profile, model, headers, lens, claim, observation, category
+        )
         return run(self, call, chain, func)
 
     async def acall_llm(
@@ -190,6 +196,7 @@ class Calling(Scoping):
         profile: Mapping[str, Any] | None = None,
         claim: bool = False,
         observation: Observation | None = None,
+        category: str = "llm",
     ) -> Any:
         """Run a sync or async model call for an async caller, in its own task; otherwise as `call_llm`.
 
@@ -206,9 +213,13 @@ class Calling(Scoping):
         parent, chains = place(self, parent)
         chain = chains.llm
         if chain is None and not claim and observation is None:
-            scope = llm_scope(self, name, request, parent, metadata, attributes, profile, model, headers, lens)
+            scope = llm_scope(
+                self, name, request, parent, metadata, attributes, profile, model, headers, lens, category
+            )
             return await arun_plain(self, scope, request, func)
-        call = LlmCall(name, request, parent, metadata, attributes, profile, model, headers, lens, claim, observation)
+        call = LlmCall(
+            name, request, parent, metadata, attributes, profile, model, headers, lens, claim, observation, category
+        )
         return await managed(self, call, chain, func, True)
 
     def stream_llm(
@@ -266,7 +277,18 @@ class Calling(Scoping):
         return AsyncStream(self, self._stream_call(name, request, options), func, assemble)
 
     def _stream_call(self, name: str, request: Any, options: dict[str, Any]) -> LlmCall:
-        known = ("codec", "model", "headers", "parent", "metadata", "attributes", "profile", "claim", "observation")
+        known = (
+            "codec",
+            "model",
+            "headers",
+            "parent",
+            "metadata",
+            "attributes",
+            "profile",
+            "claim",
+            "observation",
+            "category",
+        )
         unknown = options.keys() - set(known)
         if unknown:
             raise UsageError(f"stream_llm has no argument {', '.join(sorted(unknown))}; it has {', '.join(known)}")
@@ -282,6 +304,7 @@ class Calling(Scoping):
             self._codec(options.get("codec")),
             options.get("claim", False),
             options.get("observation"),
+            options.get("category", "llm"),
         )
 
     def _codec(self, codec: Codec | str | None) -> Codec | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
     from relay_core.call_types import Call
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Claim", "ResponseIndex", "hold", "responses_of"]
 
 _REMEMBERED = 4_096
+_FACTS = ("id", "request_id", "model", "created", "usage", "cost", "service_tier", "system_fingerprint")
 _indexes: WeakKeyDictionary[Encoder, ResponseIndex] = WeakKeyDictionary()
 
 
@@ -57,14 +58,25 @@ class Claim:
         view: LlmResponse | None = None,
         metadata: Mapping[str, Any] | None = None,
         profile: Mapping[str, Any] | None = None,
+        facts: Callable[[], LlmResponse] | None = None,
     ) -> None:
-        """Add what the inner layer knows better: the neutral response with usage and ids, metadata, profile fields."""
+        """Add what the inner layer knows better.
+
+        Args:
+            view: the neutral response, in place of what the outer layer reads itself.
+            metadata: merged over the call's.
+            profile: merged over the category profile.
+            facts: makes a neutral response on the dispatcher's thread; its ids, model and usage win, while the content
+                stays the outer layer's.
+        """
         scope = self.scope
         if scope.closed:
             self._relay.count("late_facts")
             return
         if view is not None:
             scope._codec = view  # pyright: ignore[reportAttributeAccessIssue]  # the end event reads it
+        if facts is not None:
+            scope._codec = _Enriched(scope._codec, facts)  # pyright: ignore[reportAttributeAccessIssue]  # see view
         if metadata:
             scope.metadata.update(metadata)
         if profile:
@@ -80,6 +92,29 @@ class Claim:
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         self._relay.swap_claim(self._outer)
+
+
+class _Enriched:
+    """Reads as the outer layer's codec or view does, with facts of the inner layer."""
+
+    __slots__ = ("_facts", "_outer", "decode_request")
+
+    def __init__(self, outer: Any, facts: Callable[[], LlmResponse]) -> None:
+        self._outer = outer
+        self._facts = facts
+        self.decode_request = getattr(outer, "decode_request", None)
+
+    def decode_response(self, data: Any) -> LlmResponse:
+        """Read the outer layer's response, then the facts."""
+        from relay_core.llm import LlmResponse  # noqa: PLC0415  # read on the dispatcher's thread, where it is loaded
+
+        read = getattr(self._outer, "decode_response", None)
+        outer = (
+            self._outer if isinstance(self._outer, LlmResponse) else read(data) if read is not None else LlmResponse()
+        )
+        facts = self._facts()
+        known = {name: getattr(facts, name) for name in _FACTS if getattr(facts, name) is not None}
+        return outer.replace(**known)
 
 
 def hold(relay: Relay, call: Call, scope: Scope) -> Claim | None:

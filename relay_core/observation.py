@@ -61,6 +61,10 @@ class Observation:
         """Give the result as observers see it; a stream's is what its chunks were put together to."""
         return result
 
+    def native(self, result: Any) -> Any:
+        """Give a response in the form that the call's codec reads."""
+        return result
+
     def outcome(self, call: Call, result: Any, error: BaseException | None) -> Outcome | None:  # noqa: ARG002  # see result
         """Say what a result or an exception means; None leaves it to the runtime."""
         return None

@@ -131,7 +131,9 @@ class _Opening:
         self.call = call
         self.fn = fn
         self.assemble = assemble
-        self.closed = False
+        self.cause = "abandoned"  # unless somebody leaves it in another way
+        self.error: BaseException | None = None
+        self.opens = False
         call.parent, chains = place(relay, call.parent)
         self.chain = chains.llm
 
@@ -163,7 +165,7 @@ class _Opening:
         if final is None:
             return
         if isinstance(error, GeneratorExit):
-            final.finish("closed" if self.closed else "abandoned")
+            final.finish(self.cause, self.error)
         else:
             final.finish("cancelled" if self.relay.status_of(error) == "cancelled" else "error", error)
 
@@ -189,9 +191,20 @@ class Stream:
     def __next__(self) -> Any:
         return next(self._chunks)
 
-    def close(self) -> None:
-        """Leave the stream: the provider's stream is closed, the scope ends. Closing twice is harmless."""
-        self._opening.closed = True
+    def open(self) -> Self:
+        """Send the request now, not when the first chunk is asked for; raises what sending raises."""
+        self._opening.opens = True
+        next(self._chunks)
+        return self
+
+    def close(self, cause: str = "closed", error: BaseException | None = None) -> None:
+        """Leave the stream: the provider's stream is closed, the scope ends. Closing twice is harmless.
+
+        Args:
+            cause: for adapters: "complete" where the rest of the stream says nothing, "error" where it has failed.
+            error: for adapters: what it failed with.
+        """
+        self._opening.cause, self._opening.error = cause, error
         self._chunks.close()
 
     def __enter__(self) -> Self:
@@ -204,6 +217,8 @@ class Stream:
 def _iterate(opening: _Opening) -> Generator[Any, None, None]:
     source, final = step_through(opening.begin(wait=False))
     try:
+        if opening.opens:
+            yield None  # taken by `open`
         iterator = _iterator(source, opening.call)
         if final is None:
             yield from iterator
@@ -281,9 +296,20 @@ class AsyncStream:
     async def __anext__(self) -> Any:
         return await anext(self._chunks)
 
-    async def aclose(self) -> None:
-        """Leave the stream: the provider's stream is closed, the scope ends. Closing twice is harmless."""
-        self._opening.closed = True
+    async def open(self) -> Self:
+        """Send the request now, not when the first chunk is asked for; raises what sending raises."""
+        self._opening.opens = True
+        await anext(self._chunks)
+        return self
+
+    async def aclose(self, cause: str = "closed", error: BaseException | None = None) -> None:
+        """Leave the stream: the provider's stream is closed, the scope ends. Closing twice is harmless.
+
+        Args:
+            cause: for adapters, as in `Stream.close`.
+            error: for adapters: what it failed with.
+        """
+        self._opening.cause, self._opening.error = cause, error
         await self._chunks.aclose()
 
     async def __aenter__(self) -> Self:
@@ -295,11 +321,13 @@ class AsyncStream:
         await self.aclose()
 
 
-async def _aiterate(  # noqa: PLR0912  # one loop: a second async generator would cost as much as the chunk
+async def _aiterate(  # noqa: C901, PLR0912  # one loop: a second async generator would cost as much as the chunk
     opening: _Opening,
 ) -> AsyncGenerator[Any, None]:
     source, final = await opening.begin(wait=True)
     try:
+        if opening.opens:
+            yield None  # taken by `open`
         _check_async(source, opening.call)
         if final is None or (final.note is None and final.claim is None):  # as in _iterate
             async for chunk in source:

@@ -1,0 +1,12 @@
+"""OpenAI under Relay: every call of the SDK observed and under policy, and codecs for its wire formats.
+
+Importing this package does not import the SDK.
+"""
+
+from __future__ import annotations
+
+from relay_adapter_openai.activation import adapter, attach, detach, install, uninstall
+
+__all__ = ["adapter", "attach", "detach", "install", "uninstall"]
+
+__version__ = "0.1.0"

@@ -1,0 +1,115 @@
+"""Turning the adapter on for one client or for the whole process, and off again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import relay_core
+from relay_core.stainless import Operation, Patcher, Provider, SdkAdapter
+
+if TYPE_CHECKING:
+    from relay_core.codecs import Codec
+    from relay_core.runtime import Relay
+
+__all__ = ["adapter", "attach", "detach", "install", "uninstall"]
+
+_Client = TypeVar("_Client")
+_CHAT_ENDINGS = (b"[DONE]", b'"finish_reason":"', b'"finish_reason": "')
+_RESPONSE_ENDINGS = (b"response.completed", b"response.incomplete", b"response.failed", b"response.cancelled")
+
+
+def _load() -> tuple[Provider, type[Any], type[Any]]:
+    from openai._base_client import AsyncAPIClient, SyncAPIClient  # noqa: PLC0415  # needs the SDK
+
+    from relay_adapter_openai.codecs import ChatCodec, EmbeddingsCodec, ResponsesCodec  # noqa: PLC0415  # see above
+
+    operations = (
+        Operation(path="/chat/completions", codec=ChatCodec(), endings=_CHAT_ENDINGS, asks_usage=True),
+        Operation(path="/responses", codec=ResponsesCodec(), endings=_RESPONSE_ENDINGS),
+        Operation(path="/embeddings", codec=EmbeddingsCodec(), category="embedder"),
+    )
+    hosts = ("api.openai.com", "openai.azure.com")
+    return Provider("openai", "x-request-id", operations, usage_hosts=hosts), SyncAPIClient, AsyncAPIClient
+
+
+_patcher = Patcher(_load)
+
+
+def attach(client: _Client, relay: Relay | None = None, *, include_usage: bool | str = "auto") -> _Client:
+    """Put the calls of one client under Relay: chat completions, responses and embeddings, on every surface.
+
+    Args:
+        client: an `OpenAI`, `AsyncOpenAI`, `AzureOpenAI` or similar client; it stays the same object, and so do the
+            types of all it returns. Clients derived from it (``with_options``) are attached too.
+        relay: the runtime; default the process-wide one.
+        include_usage: whether a chat stream is asked for its token usage where the program did not say. The extra chunk
+            that the server then sends is not shown to the program. "auto": only where the server is OpenAI or Azure.
+
+    Returns:
+        The client.
+
+    Raises:
+        UsageError: it is no client of this SDK, or an option is wrong.
+        AdapterError: this version of the SDK is not known.
+
+    Example:
+        >>> from openai import OpenAI
+        >>> client = attach(OpenAI(api_key="unused"))
+        >>> type(client).__name__, isinstance(client, OpenAI)
+        ('OpenAI', True)
+    """
+    return _patcher.attach(client, relay or relay_core.default, include_usage=include_usage)
+
+
+def detach(client: _Client) -> _Client:
+    """Let go of a client; one that is not attached stays as it is.
+
+    Example:
+        >>> from openai import OpenAI
+        >>> type(detach(attach(OpenAI(api_key="unused")))) is OpenAI
+        True
+    """
+    _patcher.detach(client)
+    return client
+
+
+def install(relay: Relay | None = None, *, include_usage: bool | str = "auto") -> None:
+    """Put the calls of every client of this process under Relay; `relay.autoload()` does this.
+
+    Args:
+        relay: the runtime; default the process-wide one. The last one given counts.
+        include_usage: as for `attach`.
+
+    Raises:
+        AdapterError: this version of the SDK is not known; nothing was changed.
+
+    Example:
+        >>> install()
+        >>> uninstall()
+    """
+    _patcher.install(relay or relay_core.default, include_usage=include_usage)
+
+
+def uninstall() -> None:
+    """Let go of what `install` took.
+
+    Example:
+        >>> uninstall()
+    """
+    _patcher.uninstall()
+
+
+def _codecs() -> list[Codec]:
+    from relay_adapter_openai.codecs import codecs  # noqa: PLC0415  # only where the adapter is enabled
+
+    return codecs()
+
+
+adapter = SdkAdapter(
+    "openai",
+    _patcher,
+    _codecs,
+    control="chat completions, responses and embeddings of every client; not realtime and WebSocket connections",
+    options=("include_usage",),
+)
+"""What the entry point ``openai`` of the group ``relay.adapters`` names."""

@@ -1,0 +1,155 @@
+"""Cutting the bytes of a stream into what observers count, and reading them again."""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import msgspec
+
+from relay_core.codec_parts import sse_chunks
+from relay_core.sse import SseEvent, SseReader, read_events
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from relay_core.codecs import Codec
+
+__all__ = ["WireChunk", "assembled", "cut", "decoded_body", "encoded", "error_of", "read_chunks"]
+
+_SEPARATORS: Final = (b"\n\n", b"\r\n\r\n")
+
+
+class WireChunk(dict[str, Any]):
+    """One event of a stream as JSON, for middleware that reads or rewrites the stream.
+
+    What is passed on unchanged is sent on as it came.
+
+    Attributes:
+        source: the event that it came in.
+        hidden: it was asked for by the adapter and is not for the program.
+    """
+
+    source: SseEvent | None = None
+    hidden: bool = False
+
+
+def cut(piece: bytes) -> list[bytes]:
+    r"""Cut bytes after every whole event; nothing is held back.
+
+    Example:
+        >>> cut(b"data: 1\n\ndata: 2\n\nda")
+        [b'data: 1\n\n', b'data: 2\n\n', b'da']
+    """
+    for separator in _SEPARATORS:
+        if separator in piece:
+            parts = piece.split(separator)
+            rest = parts.pop()
+            blocks = [part + separator for part in parts]
+            return [*blocks, rest] if rest else blocks
+    return [piece]
+
+
+def read_chunks(reader: SseReader, piece: bytes | None) -> list[WireChunk | SseEvent]:
+    """Read the events in some bytes; ``None`` is the end. What is no JSON object stays an event."""
+    return [_chunk(event) for event in (reader.close() if piece is None else reader.feed(piece))]
+
+
+def _chunk(event: SseEvent) -> WireChunk | SseEvent:
+    found = _json(event.data)
+    if not isinstance(found, dict):
+        return event
+    chunk = WireChunk(cast("dict[str, Any]", found))
+    chunk.source = event
+    return chunk
+
+
+def encoded(chunk: Any) -> bytes:
+    r"""Write one chunk as a server-sent event; bytes and text go as they are.
+
+    Example:
+        >>> encoded({"type": "ping"})
+        b'event: ping\ndata: {"type":"ping"}\n\n'
+    """
+    if isinstance(chunk, bytes):
+        return chunk
+    if isinstance(chunk, str):
+        return chunk.encode()
+    if isinstance(chunk, SseEvent):
+        return _event(chunk.event, chunk.data)
+    source: SseEvent | None = getattr(chunk, "source", None)
+    plain: dict[str, Any] = dict(cast("dict[str, Any]", chunk) if isinstance(chunk, dict) else chunk.to_dict())
+    if source is not None and _json(source.data) == plain:
+        return _event(source.event, source.data)
+    kind: Any = plain.get("type")
+    name = source.event if source is not None else kind if isinstance(kind, str) else "message"
+    return _event(name, msgspec.json.encode(plain).decode())
+
+
+def _event(name: str, data: str) -> bytes:
+    head = "" if name == "message" else f"event: {name}\n"
+    lines = "".join(f"data: {line}\n" for line in data.split("\n"))
+    return f"{head}{lines}\n".encode()
+
+
+def assembled(codec: Codec, chunks: Iterable[Any], *, events: bool, encoding: str) -> Any:
+    """Put what a stream brought together to the response that it stands for.
+
+    Args:
+        codec: of the format.
+        chunks: blocks of bytes, or chunks that middleware has seen or made.
+        events: whether the bytes are server-sent events; else they are one JSON document.
+        encoding: the content encoding of the bytes.
+    """
+    given = list(chunks)
+    data = decoded_body(b"".join(item for item in given if isinstance(item, bytes)), encoding)
+    if not events:
+        return msgspec.json.decode(data)
+    assembler = codec.assembler()
+    for chunk in sse_chunks([data]):
+        assembler.feed(chunk)
+    for item in given:
+        if not isinstance(item, bytes | SseEvent):
+            assembler.feed(item if isinstance(item, dict) else item.to_dict())
+    return assembler.result()
+
+
+def decoded_body(data: bytes, encoding: str) -> bytes:
+    """Undo gzip or deflate; what came of a body that was cut short is given.
+
+    Raises:
+        ValueError: another encoding, which only the SDK's HTTP library can read.
+    """
+    if encoding in ("", "identity"):
+        return data
+    if encoding not in ("gzip", "deflate"):
+        raise ValueError(f"content encoding {encoding!r} is not read")
+    return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(data)
+
+
+def error_of(block: bytes) -> str | None:
+    r"""Give the message of an event that says that the stream has failed, else None.
+
+    Example:
+        >>> error_of(b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"busy"}}\n\n')
+        'busy'
+        >>> error_of(b'data: {"choices": []}\n\n') is None
+        True
+    """
+    if b'"error"' not in block and not block.startswith(b"event: error"):
+        return None
+    for event in read_events([block]):
+        found = _json(event.data)
+        error: Any = cast("dict[str, Any]", found).get("error") if isinstance(found, dict) else None
+        if isinstance(error, dict) and error:
+            return str(cast("dict[str, Any]", error).get("message") or "the provider reported an error")
+        if error or event.event == "error":
+            return str(cast("object", error) or "the provider reported an error")
+    return None
+
+
+def _json(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return None

@@ -1,0 +1,189 @@
+"""Attaching to one client, or to every client of the process; and letting go again."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import threading
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from relay_core.errors import AdapterError, UsageError
+from relay_core.stainless.exchange import active
+from relay_core.stainless.requests import Wiring, arequest, request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from relay_core.runtime import Relay
+    from relay_core.stainless.provider import Provider
+
+__all__ = ["Patcher"]
+
+_METHODS: Final = {
+    "request": ("cast_to", "options"),
+    "_process_response": ("response", "retries_taken"),
+    "_sleep_for_retry": ("retries_taken", "response"),
+}
+
+
+class Patcher:
+    """Wires clients of one SDK to a runtime.
+
+    A client is attached by giving it a class of the same name, derived from its own; all clients by wrapping three
+    methods of the two base classes. Both hold for derived clients (``with_options``), and together they count once.
+
+    Args:
+        load: gives the SDK: its provider, and the base classes of its sync and async clients.
+    """
+
+    def __init__(self, load: Callable[[], tuple[Provider, type[Any], type[Any]]]) -> None:
+        self._load = load
+        self._lock = threading.Lock()
+        self._wiring: Wiring | None = None
+        self._patches: list[tuple[type[Any], str, Any, Any]] = []
+
+    # -- one client --------------------------------------------------------------------------------------------------
+
+    def attach(self, client: Any, relay: Relay, *, include_usage: bool | str = "auto") -> Any:
+        """Put the calls of one client under Relay.
+
+        Args:
+            client: of the SDK, sync or async; it stays the same object.
+            relay: the runtime.
+            include_usage: see `Wiring`.
+
+        Returns:
+            The client.
+
+        Raises:
+            UsageError: it is no client of this SDK.
+            AdapterError: this version of the SDK is not known.
+        """
+        provider, sync, async_ = self._load()
+        if not isinstance(client, (sync, async_)):
+            raise UsageError(f"attach takes a client of {provider.name}, such as OpenAI(), not {type(client).__name__}")
+        self.detach(client)
+        base = cast("type[Any]", type(client))
+        _check(provider, base)
+        wiring = Wiring(relay, provider, _usage(include_usage))
+        body = {
+            name: _wrapped(wiring, getattr(base, name), name, is_async=isinstance(client, async_)) for name in _METHODS
+        }
+        body |= {"__module__": base.__module__, "__qualname__": base.__qualname__, "__doc__": base.__doc__}
+        client.__class__ = type(base.__name__, (base,), {**body, "_relay_base": base})
+        return client
+
+    def detach(self, client: Any) -> None:
+        """Give a client its own class back; one that is not attached stays as it is."""
+        base = type(client).__dict__.get("_relay_base")
+        if base is not None:
+            client.__class__ = base
+
+    # -- every client ------------------------------------------------------------------------------------------------
+
+    def install(self, relay: Relay, *, include_usage: bool | str = "auto") -> None:
+        """Put the calls of all clients of the process under Relay; the last runtime given is the one.
+
+        Raises:
+            AdapterError: this version of the SDK is not known; nothing was changed.
+        """
+        provider, sync, async_ = self._load()
+        usage = _usage(include_usage)
+        for base in (sync, async_):
+            _check(provider, base)
+        with self._lock:
+            if self._wiring is not None:
+                self._wiring.relay, self._wiring.include_usage, self._wiring.active = relay, usage, True
+                return
+            wiring = self._wiring = Wiring(relay, provider, usage)
+            for base in (sync, async_):
+                for name in _METHODS:
+                    original = base.__dict__[name]
+                    made = _wrapped(wiring, original, name, is_async=base is async_)
+                    setattr(base, name, made)
+                    self._patches.append((base, name, original, made))
+
+    def uninstall(self, relay: Relay | None = None) -> None:
+        """Let go of all clients. Where another library has patched above, the wrapper stays and does nothing.
+
+        Args:
+            relay: only if this is the runtime; default any.
+        """
+        with self._lock:
+            wiring = self._wiring
+            if wiring is None or (relay is not None and wiring.relay is not relay):
+                return
+            wiring.active = False
+            if any(base.__dict__.get(name) is not made for base, name, _, made in self._patches):
+                return
+            for base, name, original, _ in self._patches:
+                setattr(base, name, original)
+            self._patches.clear()
+            self._wiring = None
+
+
+def _usage(value: bool | str) -> bool | str:
+    if value not in (True, False, "auto"):
+        raise UsageError(f'include_usage is True, False or "auto", not {value!r}')
+    return value
+
+
+def _check(provider: Provider, base: type[Any]) -> None:
+    """Refuse a client that is other than the ones known.
+
+    Raises:
+        AdapterError: names what is missing.
+    """
+    for name, needed in _METHODS.items():
+        method = getattr(base, name, None)
+        known: Any = inspect.signature(method).parameters if callable(method) else ()
+        missing = [parameter for parameter in needed if parameter not in known]
+        if method is None or missing:
+            what = f"{base.__name__}.{name}" + (f"({', '.join(missing)})" if method is not None else "")
+            raise AdapterError(
+                f"this version of {provider.name} is not known: it has no {what}; its calls are left alone. "
+                f"Install a version that relay-adapter-{provider.name} declares, or a newer adapter."
+            )
+
+
+def _wrapped(wiring: Wiring, original: Callable[..., Any], name: str, *, is_async: bool) -> Callable[..., Any]:
+    make = {"_process_response": _processing, "_sleep_for_retry": _sleeping}.get(name)
+    if make is None:
+        make = _async_requesting if is_async else _requesting
+    return functools.wraps(original)(make(wiring, original))
+
+
+def _requesting(wiring: Wiring, original: Callable[..., Any]) -> Callable[..., Any]:
+    def call(self: Any, cast_to: Any, options: Any, **others: Any) -> Any:
+        arguments = {"cast_to": cast_to, "options": options, **others}
+        return request(wiring, self, functools.partial(original, self), arguments)
+
+    return call
+
+
+def _async_requesting(wiring: Wiring, original: Callable[..., Any]) -> Callable[..., Any]:
+    async def call(self: Any, cast_to: Any, options: Any, **others: Any) -> Any:
+        arguments = {"cast_to": cast_to, "options": options, **others}
+        return await arequest(wiring, self, functools.partial(original, self), arguments)
+
+    return call
+
+
+def _processing(_: Wiring, original: Callable[..., Any]) -> Callable[..., Any]:
+    def call(self: Any, **given: Any) -> Any:
+        exchange = active.get()
+        if exchange is not None and exchange.client is self:
+            exchange.note_response(given["response"], given.get("retries_taken", 0))
+        return original(self, **given)
+
+    return call
+
+
+def _sleeping(wiring: Wiring, original: Callable[..., Any]) -> Callable[..., Any]:
+    def call(self: Any, **given: Any) -> Any:
+        exchange = active.get()
+        if exchange is not None and exchange.client is self and exchange.relay is wiring.relay:
+            exchange.note_retry(given["retries_taken"] + 1, given.get("response"))
+        return original(self, **given)
+
+    return call

@@ -1,0 +1,89 @@
+"""What is particular to one SDK."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from relay_core.codecs import Codec
+
+__all__ = ["Operation", "Provider"]
+
+RAW_HEADER = "x-stainless-raw-response"
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """One kind of request that is put under policy.
+
+    Args:
+        path: how the request's path ends, without the query.
+        codec: reads its requests and responses.
+        endings: bytes of which the last event of a whole stream has one.
+        category: of the scope: llm or embedder.
+        asks_usage: a stream tells its usage only if ``stream_options.include_usage`` asks for it.
+    """
+
+    path: str
+    codec: Codec
+    endings: tuple[bytes, ...] = ()
+    category: str = "llm"
+    asks_usage: bool = False
+
+
+class Provider:
+    """One SDK: its name, what it can be asked, and the places where SDKs of this kind differ.
+
+    Args:
+        name: of the provider, as events show it, and of its package.
+        request_id: the response header with the id of the request.
+        operations: the kinds of requests that are put under policy.
+        usage_hosts: hosts that are known to understand ``include_usage``.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        request_id: str,
+        operations: tuple[Operation, ...],
+        *,
+        usage_hosts: tuple[str, ...] = (),
+    ) -> None:
+        self.name = name
+        self.request_id = request_id
+        self.operations = operations
+        self.usage_hosts = usage_hosts
+
+    def operation(self, options: Any) -> Operation | None:
+        """Find the kind of a request; None for one that passes as it is."""
+        if str(getattr(options, "method", "")).lower() != "post":
+            return None
+        path = str(getattr(options, "url", "")).partition("?")[0]
+        return next((operation for operation in self.operations if path.endswith(operation.path)), None)
+
+    def prepared(self, client: Any, options: Any) -> Any:
+        """Give the options with a body that is plain data; some versions of some SDKs make it so only later."""
+        prepare = getattr(client, "_copy_and_prepare", None)
+        return options if prepare is None else prepare(options)
+
+    def body(self, options: Any) -> Any:
+        """Give the JSON that will be sent; None if it is no object."""
+        body = options.json_data
+        if not isinstance(body, dict):
+            return None
+        extra: Any = getattr(options, "extra_json", None)
+        return {**body, **extra} if extra else body  # pyright: ignore[reportUnknownVariableType]  # JSON
+
+    def with_body(self, options: Any, body: Any) -> Any:
+        """Give a copy of the options with another body."""
+        made = options.model_copy()
+        made.json_data = body
+        if getattr(options, "extra_json", None):
+            made.extra_json = None
+        return made
+
+    def knows_usage(self, client: Any) -> bool:
+        """Tell whether the server is known to understand ``include_usage``."""
+        host = str(getattr(getattr(client, "base_url", None), "host", ""))
+        return any(host == known or host.endswith(f".{known}") for known in self.usage_hosts)

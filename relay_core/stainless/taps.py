@@ -1,0 +1,186 @@
+"""Where a response's bytes pass: each is a byte stream of the SDK's HTTP library, so types stay as they are."""
+
+# The byte streams are subclasses of classes of whichever HTTP library is in use:
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from relay_core.stainless.exchange import StreamCut, StreamFailed
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from relay_core.stainless.exchange import Exchange
+
+__all__ = ["AsyncPassing", "AsyncSource", "Passing", "Source", "async_tap", "http_of", "tap"]
+
+
+def http_of(client: Any) -> Any:
+    """Give the HTTP library that a client uses: httpx, or its successor httpx2."""
+    for cls in type(client._client).__mro__:
+        top = cls.__module__.partition(".")[0]
+        if top in ("httpx", "httpx2"):
+            return sys.modules[top]
+    raise LookupError(f"the HTTP client {type(client._client).__name__} is none of httpx")
+
+
+class Source:
+    """The chunks of a response, as they come over the wire."""
+
+    def __init__(self, exchange: Exchange, raw: Any) -> None:
+        self._exchange = exchange
+        self._raw = raw
+
+    def __iter__(self) -> Iterator[Any]:
+        exchange = self._exchange
+        for piece in self._raw:
+            yield from exchange.chunks_of(piece)
+        yield from exchange.chunks_of(None)
+        exchange.finish()
+
+    def close(self) -> None:
+        """Close the connection's stream."""
+        self._raw.close()
+
+
+class AsyncSource:
+    """The same for async clients."""
+
+    def __init__(self, exchange: Exchange, raw: Any) -> None:
+        self._exchange = exchange
+        self._raw = raw
+        self._closed = False
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        exchange = self._exchange
+        async for piece in self._raw:
+            for chunk in exchange.chunks_of(piece):
+                yield chunk
+        for chunk in exchange.chunks_of(None):
+            yield chunk
+        exchange.finish()
+
+    async def aclose(self) -> None:
+        """Close the connection's stream, once: what closes around it must not wait in two places."""
+        if not self._closed:
+            self._closed = True
+            await self._raw.aclose()
+
+
+class Passing:
+    """A stream of a call that a layer around this one reports; that layer is told the facts of the wire."""
+
+    def __init__(self, exchange: Exchange, source: Source) -> None:
+        self._exchange = exchange
+        self._source = source
+        self._chunks: list[Any] = []
+
+    def __iter__(self) -> Iterator[Any]:
+        try:
+            for chunk in self._source:
+                self._chunks.append(chunk)
+                yield chunk
+        finally:
+            self._exchange.tell_outer(self._chunks)
+
+    def close(self, cause: str = "closed", error: BaseException | None = None) -> None:
+        """Close the connection's stream."""
+        del cause, error
+        self._exchange.tell_outer(self._chunks)
+        self._source.close()
+
+
+class AsyncPassing:
+    """The same for async clients."""
+
+    def __init__(self, exchange: Exchange, source: AsyncSource) -> None:
+        self._exchange = exchange
+        self._source = source
+        self._chunks: list[Any] = []
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        try:
+            async for chunk in self._source:
+                self._chunks.append(chunk)
+                yield chunk
+        finally:
+            self._exchange.tell_outer(self._chunks)
+
+    async def aclose(self, cause: str = "closed", error: BaseException | None = None) -> None:
+        """Close the connection's stream."""
+        del cause, error
+        self._exchange.tell_outer(self._chunks)
+        await self._source.aclose()
+
+
+class _Tap:
+    def __init__(self, exchange: Exchange, stream: Any, source: Any) -> None:
+        self._exchange = exchange
+        self._stream = stream
+        self._source = source
+        self._ended = False
+
+    def _ending(self) -> tuple[str, Exception | None]:
+        cause, error = self._exchange.ending()
+        return ("closed", error) if cause == "complete" and self._exchange.is_json_body() else (cause, error)
+
+
+class _SyncTap(_Tap):
+    def __iter__(self) -> Iterator[bytes]:
+        exchange = self._exchange
+        with suppress(StreamCut, StreamFailed):  # told to observers; the SDK finds out by itself
+            for chunk in self._stream:
+                data = exchange.out(chunk)
+                if data:
+                    yield data
+        self._ended = True
+        rest = exchange.rest()
+        if rest:
+            yield rest
+
+    def close(self) -> None:
+        if not self._ended:
+            with suppress(ValueError):  # another thread is inside; what it waits for ends the stream
+                self._stream.close(*self._ending())
+
+
+class _AsyncTap(_Tap):
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        exchange = self._exchange
+        with suppress(StreamCut, StreamFailed):  # see _SyncTap
+            async for chunk in self._stream:
+                data = exchange.out(chunk)
+                if data:
+                    yield data
+        self._ended = True
+        rest = exchange.rest()
+        if rest:
+            yield rest
+
+    async def aclose(self) -> None:
+        if self._ended:
+            return
+        ending = self._ending()
+        if self._source is not None:
+            await self._source.aclose()  # first, so that closing the stream does not wait: the event loop may do it too
+        with suppress(RuntimeError):  # another task is inside; what it waits for ends the stream
+            await self._stream.aclose(*ending)
+
+
+@cache
+def _class(http: str, base: str, kind: type[_Tap]) -> type[Any]:
+    return type("RelayStream", (kind, getattr(sys.modules[http], base)), {})
+
+
+def tap(http: Any, exchange: Exchange, stream: Any) -> Any:
+    """Make the byte stream that the SDK reads in place of the connection's."""
+    return _class(http.__name__, "SyncByteStream", _SyncTap)(exchange, stream, None)
+
+
+def async_tap(http: Any, exchange: Exchange, stream: Any, source: AsyncSource | None) -> Any:
+    """Make the same for async clients; `source` reads the connection, if there is one."""
+    return _class(http.__name__, "AsyncByteStream", _AsyncTap)(exchange, stream, source)
