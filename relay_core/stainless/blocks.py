@@ -140,11 +140,11 @@ def error_of(block: bytes) -> str | None:
         return None
     for event in read_events([block]):
         found = _json(event.data)
-        error: Any = cast("dict[str, Any]", found).get("error") if isinstance(found, dict) else None
-        if isinstance(error, dict) and error:
-            return str(cast("dict[str, Any]", error).get("message") or "the provider reported an error")
+        told = cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+        error: Any = told.get("error")
         if error or event.event == "error":
-            return str(cast("object", error) or "the provider reported an error")
+            details = cast("dict[str, Any]", error) if isinstance(error, dict) else told
+            return str(details.get("message") or "the provider reported an error")
     return None
 
 

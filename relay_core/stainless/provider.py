@@ -63,7 +63,10 @@ class Provider:
         return next((operation for operation in self.operations if path.endswith(operation.path)), None)
 
     def prepared(self, client: Any, options: Any) -> Any:
-        """Give the options with a body that is plain data; some versions of some SDKs make it so only later."""
+        """Give the options with a body that is plain data; some versions of some SDKs make it so only later.
+
+        An async client's may have to be awaited.
+        """
         prepare = getattr(client, "_copy_and_prepare", None)
         return options if prepare is None else prepare(options)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from relay_core.runtime import Relay
-    from relay_core.stainless.provider import Provider
+    from relay_core.stainless.provider import Operation, Provider
 
 __all__ = ["Wiring", "arequest", "request"]
 
@@ -35,37 +35,74 @@ class Wiring(msgspec.Struct, eq=False):
     active: bool = True
 
 
-def _exchange(wiring: Wiring, client: Any, original: Callable[..., Any], arguments: dict[str, Any]) -> Exchange | None:
-    """Begin an exchange; None for a request that passes as it is. Never raises."""
+class _Wanted(NamedTuple):
+    """A request that is to go under Relay, before its body is read."""
+
+    operation: Operation
+    decodes: bool
+
+
+def _wanted(wiring: Wiring, options: Any) -> _Wanted | None:
+    """Tell whether a request goes under Relay; one that does not passes as it is."""
     relay = wiring.relay
     if relay.disabled or not wiring.active:
         return None
+    chain = relay.chains_for(relay.current()).llm
+    known = active.get()
+    if (chain is None and not relay.observed) or (known is not None and known.sent is options):
+        return None
+    operation = wiring.provider.operation(options)
+    return None if operation is None else _Wanted(operation, chain is not None and bool(chain.executions))
+
+
+def _begin(
+    wiring: Wiring, wanted: _Wanted, client: Any, original: Callable[..., Any], arguments: dict[str, Any], options: Any
+) -> Exchange | None:
+    """Begin an exchange; None for a body that is no JSON object."""
+    provider, usage = wiring.provider, wiring.include_usage
+    body = provider.body(options)
+    if body is None:
+        return None
+    return Exchange(
+        wiring.relay,
+        provider,
+        wanted.operation,
+        client,
+        original,
+        {**arguments, "options": options},
+        body,
+        include_usage=usage is True or (usage == "auto" and provider.knows_usage(client)),
+        decodes=wanted.decodes,
+    )
+
+
+def _exchange(wiring: Wiring, client: Any, original: Callable[..., Any], arguments: dict[str, Any]) -> Exchange | None:
+    """Begin an exchange of a sync client; None for a request that passes as it is. Never raises."""
     try:
-        chain = relay.chains_for(relay.current()).llm
-        if chain is None and not relay.observed:
+        wanted = _wanted(wiring, arguments["options"])
+        if wanted is None:
             return None
-        known, provider = active.get(), wiring.provider
-        operation = provider.operation(arguments["options"])
-        if operation is None or (known is not None and known.sent is arguments["options"]):
-            return None
-        arguments["options"] = provider.prepared(client, arguments["options"])
-        body = provider.body(arguments["options"])
-        if body is None:
-            return None
-        usage = wiring.include_usage
-        return Exchange(
-            relay,
-            provider,
-            operation,
-            client,
-            original,
-            arguments,
-            body,
-            include_usage=usage is True or (usage == "auto" and provider.knows_usage(client)),
-            decodes=chain is not None and bool(chain.executions),
-        )
+        options = wiring.provider.prepared(client, arguments["options"])
+        return _begin(wiring, wanted, client, original, arguments, options)
     except Exception as error:  # noqa: BLE001  # an SDK that is other than expected must still do its work
-        relay.fault(f"reading a request of {wiring.provider.name}", error)
+        wiring.relay.fault(f"reading a request of {wiring.provider.name}", error)
+        return None
+
+
+async def _aexchange(
+    wiring: Wiring, client: Any, original: Callable[..., Any], arguments: dict[str, Any]
+) -> Exchange | None:
+    """Begin an exchange of an async client; otherwise as `_exchange`."""
+    try:
+        wanted = _wanted(wiring, arguments["options"])
+        if wanted is None:
+            return None
+        options = wiring.provider.prepared(client, arguments["options"])
+        if hasattr(options, "__await__"):
+            options = await options
+        return _begin(wiring, wanted, client, original, arguments, options)
+    except Exception as error:  # noqa: BLE001  # see _exchange
+        wiring.relay.fault(f"reading a request of {wiring.provider.name}", error)
         return None
 
 
@@ -116,7 +153,7 @@ def _attached(exchange: Exchange, byte_stream: Any) -> tuple[bool, Any]:
 
 async def arequest(wiring: Wiring, client: Any, original: Callable[..., Any], arguments: dict[str, Any]) -> Any:
     """Send a request of an async client under Relay; arguments as for `request`."""
-    exchange = _exchange(wiring, client, original, arguments)
+    exchange = await _aexchange(wiring, client, original, arguments)
     if exchange is None:
         return await original(**arguments)
 

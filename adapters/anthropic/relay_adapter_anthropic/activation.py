@@ -1,0 +1,115 @@
+"""Turning the adapter on for one client or for the whole process, and off again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import relay_core
+from relay_core.errors import UsageError
+from relay_core.stainless import Operation, Patcher, Provider, SdkAdapter
+
+if TYPE_CHECKING:
+    from relay_core.codecs import Codec
+    from relay_core.runtime import Relay
+
+__all__ = ["adapter", "attach", "detach", "install", "uninstall"]
+
+_Client = TypeVar("_Client")
+
+
+def _load() -> tuple[Provider, type[Any], type[Any]]:
+    from anthropic._base_client import AsyncAPIClient, SyncAPIClient  # noqa: PLC0415  # needs the SDK
+
+    from relay_adapter_anthropic.codec import CODEC  # noqa: PLC0415  # see above
+
+    operations = (Operation(path="/v1/messages", codec=CODEC, endings=(b"message_stop",)),)
+    return Provider("anthropic", "request-id", operations), SyncAPIClient, AsyncAPIClient
+
+
+_patcher = Patcher(_load)
+
+
+def attach(
+    client: _Client, relay: Relay | None = None, *, native_spans: Literal["keep", "disable"] = "keep"
+) -> _Client:
+    """Put the calls of one client under Relay: messages, streams, helpers and the beta surface.
+
+    Args:
+        client: an `Anthropic`, `AsyncAnthropic`, `AnthropicVertex` or similar client; it stays the same object, and so do
+            the types of all it returns. Clients derived from it (``with_options``) are attached too.
+        relay: the runtime; default the process-wide one.
+        native_spans: the SDK makes OpenTelemetry spans of its own where the program has set a global tracer provider.
+            With "disable" this client does not, so that a call is not counted twice.
+
+    Returns:
+        The client.
+
+    Raises:
+        UsageError: it is no client of this SDK, or an option is wrong.
+        AdapterError: this version of the SDK is not known.
+
+    Example:
+        >>> from anthropic import Anthropic
+        >>> client = attach(Anthropic(api_key="unused"))
+        >>> type(client).__name__, isinstance(client, Anthropic)
+        ('Anthropic', True)
+    """
+    if native_spans not in ("keep", "disable"):
+        raise UsageError(f'native_spans is "keep" or "disable", not {native_spans!r}')
+    attached = _patcher.attach(client, relay or relay_core.default)
+    set_spans = getattr(attached, "_set_open_telemetry", None)  # since 2.x; earlier ones make no spans
+    if native_spans == "disable" and set_spans is not None:
+        set_spans(attached._copy_open_telemetry(False))
+    return attached
+
+
+def detach(client: _Client) -> _Client:
+    """Let go of a client; one that is not attached stays as it is.
+
+    Example:
+        >>> from anthropic import Anthropic
+        >>> type(detach(attach(Anthropic(api_key="unused")))) is Anthropic
+        True
+    """
+    _patcher.detach(client)
+    return client
+
+
+def install(relay: Relay | None = None) -> None:
+    """Put the calls of every client of this process under Relay; `relay.autoload()` does this.
+
+    Args:
+        relay: the runtime; default the process-wide one. The last one given counts.
+
+    Raises:
+        AdapterError: this version of the SDK is not known; nothing was changed.
+
+    Example:
+        >>> install()
+        >>> uninstall()
+    """
+    _patcher.install(relay or relay_core.default)
+
+
+def uninstall() -> None:
+    """Let go of what `install` took.
+
+    Example:
+        >>> uninstall()
+    """
+    _patcher.uninstall()
+
+
+def _codecs() -> list[Codec]:
+    from relay_adapter_anthropic.codec import CODEC  # noqa: PLC0415  # only where the adapter is enabled
+
+    return [CODEC]
+
+
+adapter = SdkAdapter(
+    "anthropic",
+    _patcher,
+    _codecs,
+    control="messages of every client, streamed or not; Bedrock's binary streams are seen, not rewritten",
+)
+"""What the entry point ``anthropic`` of the group ``relay.adapters`` names."""
