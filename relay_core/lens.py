@@ -79,12 +79,12 @@ def show(path: Iterable[str | int]) -> str:
 
 
 def copy_json(value: Any) -> Any:
-    """Copy a JSON value, containers only; tuples become lists.
+    """Copy a JSON value, containers only; tuples become lists. SDKs put ``bytes`` where the wire has base64; they pass.
 
     Raises:
         CodecError: something in it is not JSON.
     """
-    if value is None or isinstance(value, str | int | float):
+    if value is None or isinstance(value, str | int | float | bytes):
         return value
     if isinstance(value, dict):
         return {key: copy_json(item) for key, item in cast("dict[Any, Any]", value).items()}

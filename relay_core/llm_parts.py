@@ -135,9 +135,15 @@ class PartBase(Node, tag_field="type", kw_only=True, frozen=True):
 
 
 class TextPart(PartBase, tag="text", frozen=True):
-    """Text."""
+    """Text.
+
+    Args:
+        text: the text.
+        citations: where it comes from, for providers that cite inside the text's own part.
+    """
 
     text: str
+    citations: tuple[CitationPart, ...] = ()
 
     def map_text(self, function: Callable[[str], str]) -> Self:
         """Return a copy with `function` applied to the text, or this part if that changes nothing."""
@@ -173,8 +179,21 @@ class VideoPart(_MediaPart, tag="video", frozen=True):
     """A film."""
 
 
-class FilePart(_MediaPart, tag="file", frozen=True):
-    """A document or any other file."""
+class FilePart(_MediaPart, tag="file", kw_only=True, frozen=True):
+    """A document or any other file.
+
+    Args:
+        text: the content of a plain text document that stands in the request as text.
+    """
+
+    text: str | None = None
+
+    def map_text(self, function: Callable[[str], str]) -> Self:
+        """Return a copy with `function` applied to a plain text document, or this part if that changes nothing."""
+        if self.text is None or self.immutable:
+            return self
+        text = function(self.text)
+        return self if text == self.text else self.replace(text=text)
 
 
 class ReasoningPart(PartBase, tag="reasoning", kw_only=True, frozen=True):

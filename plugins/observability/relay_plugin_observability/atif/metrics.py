@@ -1,0 +1,161 @@
+"""What model calls took, as the format counts it: cache hits are part of the prompt, unknown is not zero."""
+
+# JSON of any shape passes here:
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+from __future__ import annotations
+
+import math
+from decimal import Decimal
+from typing import Any, Final
+
+import msgspec
+
+from relay_plugin_observability.atif.model import FinalMetrics, Metrics
+
+__all__ = ["Totals", "metrics_of"]
+
+_PROMPT: Final = ("prompt_tokens", "input_tokens", "promptTokenCount", "inputTokens", "prompt_eval_count")
+_COMPLETION: Final = ("completion_tokens", "output_tokens", "candidatesTokenCount", "outputTokens", "eval_count")
+_HITS: Final = (
+    "cache_read_tokens",
+    "cached_tokens",
+    "cache_read_input_tokens",
+    "cachedContentTokenCount",
+    "cacheReadInputTokens",
+)
+_WRITES: Final = ("cache_write_tokens", "cache_creation_input_tokens", "cacheWriteInputTokens")
+_TOTAL: Final = ("total_tokens", "totalTokenCount", "totalTokens")
+_REASONING: Final = ("reasoning_tokens", "thoughtsTokenCount")
+# Providers whose prompt count leaves out what was cached.
+_EXCLUSIVE: Final = frozenset(
+    {"cache_read_input_tokens", "cache_creation_input_tokens", "cacheReadInputTokens", "cacheWriteInputTokens"}
+)
+
+
+def metrics_of(usage: Any) -> Metrics | None:
+    """Read token counts and cost from an annotated or a provider's own usage object.
+
+    Returns:
+        None if it holds nothing that can be counted.
+
+    Example:
+        >>> found = metrics_of({"input_tokens": 10, "cache_read_input_tokens": 4, "output_tokens": 9})
+        >>> found.prompt_tokens, found.cached_tokens, found.cost_usd
+        (14, 4, None)
+    """
+    if not isinstance(usage, dict):
+        return None
+    details = _merged(usage, ("prompt_tokens_details", "input_tokens_details"))
+    written = _first(usage, _WRITES)
+    hits = _first(usage, _HITS)
+    hits = _first(details, _HITS) if hits is None else hits
+    prompt = _first(usage, _PROMPT)
+    if prompt is not None and not _EXCLUSIVE.isdisjoint(usage):
+        prompt += (hits or 0) + (written or 0)
+    reasoning = _first(usage, _REASONING)
+    if reasoning is None:
+        reasoning = _first(_merged(usage, ("completion_tokens_details", "output_tokens_details")), _REASONING)
+    cost_usd, foreign = _cost(usage)
+    extra = {
+        "cache_write_tokens": written,
+        "reasoning_tokens": reasoning,
+        "total_tokens": _first(usage, _TOTAL),
+        "cost": foreign,
+    }
+    known = {key: value for key, value in extra.items() if value is not None}
+    made = Metrics(
+        prompt_tokens=prompt,
+        completion_tokens=_first(usage, _COMPLETION),
+        cached_tokens=hits,
+        cost_usd=cost_usd,
+        extra=known or None,
+    )
+    return made if made != Metrics() else None
+
+
+def _merged(usage: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+    return next((usage[key] for key in keys if isinstance(usage.get(key), dict)), {})
+
+
+def _first(row: dict[str, Any], names: tuple[str, ...]) -> int | None:
+    for name in names:
+        value = row.get(name)
+        if type(value) is int and value >= 0:
+            return value
+    return None
+
+
+def _cost(usage: dict[str, Any]) -> tuple[float | None, Any]:
+    """The cost in dollars; or, in another currency, the object as it is."""
+    cost = usage.get("cost", usage.get("cost_usd"))
+    if isinstance(cost, dict):
+        if cost.get("currency", "USD") != "USD":
+            return None, cost
+        cost = cost.get("total")
+    if isinstance(cost, int | float) and not isinstance(cost, bool) and math.isfinite(cost):
+        return float(cost), None
+    return None, None
+
+
+class Totals(msgspec.Struct):
+    """Sums over steps; a sum is None until something is known of it.
+
+    Example:
+        >>> totals = Totals()
+        >>> totals.add(Metrics(prompt_tokens=5))
+        >>> totals.add(None)
+        >>> final = totals.final(steps=2)
+        >>> final.total_prompt_tokens, final.total_cached_tokens, final.extra
+        (5, None, {'calls_without_usage': 1})
+    """
+
+    prompt: int | None = None
+    completion: int | None = None
+    cached: int | None = None
+    cost: Decimal | None = None
+    unknown: int = 0  # model calls that reported no usage
+    steps: int = 0
+    agents: int = 0
+
+    def add(self, metrics: Metrics | None) -> None:
+        """Count one model call."""
+        if metrics is None:
+            self.unknown += 1
+            return
+        if metrics.prompt_tokens is None and metrics.completion_tokens is None:
+            self.unknown += 1
+        self.prompt = _plus(self.prompt, metrics.prompt_tokens)
+        self.completion = _plus(self.completion, metrics.completion_tokens)
+        self.cached = _plus(self.cached, metrics.cached_tokens)
+        cost = None if metrics.cost_usd is None else Decimal(str(metrics.cost_usd))
+        self.cost = _plus(self.cost, cost)
+
+    def merge(self, other: Totals) -> None:
+        """Count a whole subagent."""
+        self.prompt = _plus(self.prompt, other.prompt)
+        self.completion = _plus(self.completion, other.completion)
+        self.cached = _plus(self.cached, other.cached)
+        self.cost = _plus(self.cost, other.cost)
+        self.unknown += other.unknown
+        self.steps += other.steps
+        self.agents += other.agents + 1
+
+    def final(self, *, steps: int) -> FinalMetrics:
+        """Write the sums down for a trajectory that has this many steps of its own."""
+        extra: dict[str, Any] = {}
+        if self.unknown:
+            extra["calls_without_usage"] = self.unknown
+        if self.agents:
+            extra |= {"subagents": self.agents, "subagent_steps": self.steps}
+        return FinalMetrics(
+            total_prompt_tokens=self.prompt,
+            total_completion_tokens=self.completion,
+            total_cached_tokens=self.cached,
+            total_cost_usd=None if self.cost is None else float(self.cost),
+            total_steps=steps,
+            extra=extra or None,
+        )
+
+
+def _plus(left: Any, right: Any) -> Any:
+    return right if left is None else left if right is None else left + right

@@ -1,0 +1,204 @@
+"""Documents go to HTTP endpoints, from a thread of their own, whatever the endpoint does; what does not arrive stays."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import deque
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import msgspec
+import pytest
+
+from relay_plugin_observability.atif import AtifExporter, AtifSettings, HttpStorage, read_atif
+from relay_plugin_observability.backoff import Backoff
+from tests.plugins.observability.scenarios import play
+
+QUICK = Backoff(first=0.01, longest=0.05, jitter=0.0)
+
+
+class Archive:
+    """An HTTP endpoint that keeps what it gets and answers as it was told."""
+
+    def __init__(self, *answers, hang=None):
+        archive = self
+        self.got = []
+        self.answers = deque(answers)
+
+        class Handler(BaseHTTPRequestHandler):
+            def handle_any(self):
+                if hang is not None:
+                    hang.wait(20)
+                body = self.rfile.read(int(self.headers["content-length"]))
+                archive.got.append((self.command, self.path, dict(self.headers), body))
+                status, headers = archive.answers.popleft() if archive.answers else (201, {})
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.send_header("content-length", "0")
+                self.end_headers()
+
+            do_PUT = do_POST = handle_any
+
+            def log_message(self, *_):
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}/runs?key=1"
+
+    def __enter__(self):
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def exporter_to(folder, *storage, **settings):
+    return AtifExporter(AtifSettings(directory=str(folder), storage=list(storage), **settings))
+
+
+def stats_of(exporter):
+    (stats,) = exporter.stats().uploads.values()
+    assert stats.accepted == stats.delivered + sum(stats.dropped.values()) + stats.pending
+    return stats
+
+
+def test_put_sends_each_document_and_takes_the_file_away(tmp_path, monkeypatch):
+    monkeypatch.setenv("ATIF_TOKEN", "s3cret")
+    (tmp_path / "tenant").write_text("acme\n")
+    table = {
+        "X-Plain": "yes",
+        "Authorization": {"env": "ATIF_TOKEN", "prefix": "Bearer "},
+        "X-Tenant": {"file": str(tmp_path / "tenant")},
+    }
+    with Archive() as archive:
+        storage = msgspec.convert({"type": "http", "url": archive.url, "headers": table}, HttpStorage)
+        exporter = exporter_to(tmp_path / "runs", storage)
+        play("several_roots", exporter)
+        assert exporter.flush(timeout=5.0)
+    assert stats_of(exporter).delivered == 3
+    assert list((tmp_path / "runs").iterdir()) == []
+    for method, path, headers, body in archive.got:
+        document = read_atif(body)
+        assert method == "PUT"
+        assert path == f"/runs/trajectory-{document.trajectory_id}.json?key=1"
+        assert headers["Content-Type"] == "application/json"
+        assert headers["X-Relay-Atif-Session-Id"] == document.session_id
+        assert (headers["Authorization"], headers["X-Tenant"], headers["X-Plain"]) == ("Bearer s3cret", "acme", "yes")
+    assert "s3cret" not in repr(exporter.settings) + repr(exporter.stats())
+
+
+def test_post_sends_to_the_endpoint_itself_and_files_can_be_kept(tmp_path):
+    with Archive() as archive:
+        exporter = exporter_to(tmp_path, HttpStorage(url=archive.url, method="POST"), keep_local=True)
+        play("simple", exporter)
+        assert exporter.flush(timeout=5.0)
+    ((method, path, headers, body),) = archive.got
+    assert (method, path) == ("POST", "/runs?key=1")
+    (kept,) = tmp_path.iterdir()
+    assert (headers["X-Relay-Atif-Filename"], body) == (kept.name, kept.read_bytes())
+
+
+def test_pictures_go_before_their_document(tmp_path):
+    with Archive() as archive:
+        exporter = exporter_to(tmp_path, HttpStorage(url=archive.url))
+        play("multimodal", exporter)
+        assert exporter.flush(timeout=5.0)
+    paths = [path.partition("?")[0] for _, path, _, _ in archive.got]
+    picture = json.loads(archive.got[1][3])["steps"][0]["message"][2]["source"]["path"]
+    assert paths[0] == f"/runs/{picture}"
+    assert archive.got[0][2]["Content-Type"] == "image/png"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_passing_failures_are_tried_again(tmp_path):
+    with Archive((503, {}), (429, {"Retry-After": "0"}), (500, {})) as archive:
+        exporter = exporter_to(tmp_path, HttpStorage(url=archive.url, retry=QUICK))
+        play("simple", exporter)
+        assert exporter.flush(timeout=5.0)
+    assert len(archive.got) == 4
+    stats = stats_of(exporter)
+    assert (stats.delivered, stats.failures, stats.last_error) == (1, 3, "http_500: Internal Server Error")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("answer", [(400, {}), (302, {"Location": "http://127.0.0.1:1/"}), (403, {})])
+def test_a_refusal_leaves_the_file_as_a_copy_to_recover(answer, tmp_path, caplog):
+    with Archive(answer) as archive:
+        exporter = exporter_to(tmp_path, HttpStorage(url=archive.url, headers={"Authorization": "hush"}))
+        play("simple", exporter)
+        assert exporter.flush(timeout=5.0)
+    assert len(archive.got) == 1
+    assert stats_of(exporter).dropped == {f"http_{answer[0]}": 1}
+    (path,) = tmp_path.iterdir()
+    assert read_atif(path).agent.name == "calculator"
+    assert "hush" not in caplog.text
+    assert "key=1" not in caplog.text or "trajectory cannot be sent" in caplog.text
+
+
+def test_what_cannot_be_sent_for_too_long_stays(tmp_path):
+    with Archive() as archive:
+        pass  # nobody listens any more
+    exporter = exporter_to(tmp_path, HttpStorage(url=archive.url, retry=QUICK, give_up_after=0.1))
+    play("several_roots", exporter)
+    assert exporter.flush(timeout=10.0)
+    assert stats_of(exporter).dropped == {"ECONNREFUSED": 3}
+    assert len(list(tmp_path.iterdir())) == 3
+    assert len(exporter.check()) == 1
+
+
+def test_one_failing_destination_keeps_the_file_and_holds_up_no_other(tmp_path):
+    with Archive() as good, Archive(*[(400, {})] * 9) as bad:
+        exporter = exporter_to(tmp_path, HttpStorage(url=bad.url), HttpStorage(url=good.url))
+        play("several_roots", exporter)
+        assert exporter.flush(timeout=5.0)
+    assert [row.delivered for row in exporter.stats().uploads.values()] == [0, 3]
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_an_endpoint_that_hangs_costs_the_program_nothing(tmp_path):
+    release = threading.Event()
+    with Archive(hang=release) as archive:
+        exporter = exporter_to(tmp_path, HttpStorage(url=archive.url, max_pending=2))
+        began = time.monotonic()
+        for _ in range(4):
+            for event in play("simple"):
+                exporter.on_event(event)
+        exporter.close(timeout=0.2)
+        assert time.monotonic() - began < 5.0  # the endpoint would have taken 20 seconds for each
+        stats = stats_of(exporter)
+        assert (stats.pending, stats.dropped) == (2, {"queue_full": 2})
+        (path,) = tmp_path.iterdir()
+        assert read_atif(path)
+        release.set()
+
+
+def test_closing_ends_a_pause_at_once(tmp_path):
+    slow = Backoff(first=600.0, longest=600.0, jitter=0.0)
+    with Archive((503, {})) as archive:
+        exporter = exporter_to(tmp_path, HttpStorage(url=archive.url, retry=slow, give_up_after=3_600))
+        for event in play("simple"):
+            exporter.on_event(event)
+        while not archive.got:
+            time.sleep(0.01)
+        (box,) = exporter._outboxes
+        thread = box._thread
+        exporter.close(timeout=0.05)
+        thread.join(5.0)
+        assert not thread.is_alive()
+    assert stats_of(exporter).pending == 1
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_missing_token_is_told_by_name_only(tmp_path, monkeypatch):
+    monkeypatch.delenv("ATIF_TOKEN", raising=False)
+    table = {"type": "http", "url": "http://127.0.0.1:9/", "headers": {"Authorization": {"env": "ATIF_TOKEN"}}}
+    exporter = exporter_to(tmp_path, msgspec.convert({**table, "give_up_after": 0}, HttpStorage))
+    play("simple", exporter)
+    assert exporter.flush(timeout=5.0)
+    assert stats_of(exporter).dropped == {"no_header": 1}
+    assert exporter.check() == ["header Authorization: environment variable ATIF_TOKEN is not set"]
