@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
+import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from relay_core.trajectory.build import Builder
 from relay_core.trajectory.lines import MAX_LINE, LineReader, scan
@@ -11,11 +14,13 @@ from relay_core.trajectory.tree import Trajectory, TrajectoryError
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable
+    from collections.abc import Generator, Iterable, Iterator
 
 __all__ = ["load", "read"]
 
 _MAX_EVENTS = 300_000
+_GZIP = b"\x1f\x8b"
+_PACKED = ".gz"
 _NOTES = {
     "bad_lines": ("line is no ATOF event and was skipped", "lines are no ATOF events and were skipped"),
     "torn_lines": ("last line is torn and was skipped", "last lines are torn and were skipped"),
@@ -43,7 +48,7 @@ def load(
     chunk_marks: bool = False,
     match: str | None = None,
 ) -> Trajectory:
-    """Read an event file, or all ``*.jsonl`` files of a directory.
+    """Read an event file, or all ``*.jsonl`` and ``*.jsonl.gz`` files of a directory.
 
     Bad lines, torn last lines and missing events are no errors: they are in ``notes``.
 
@@ -69,16 +74,16 @@ def load(
     place = Path(path)
     try:
         if not place.is_dir():
-            with place.open("rb") as stream:
+            with _opened(place) as stream:
                 reading.file(stream, str(path))
             return reading.result()
-        files = sorted(file for file in place.glob("*.jsonl") if file.is_file())
+        files = _event_files(place)
     except (OSError, ValueError) as error:
         if isinstance(error, TrajectoryError):
             raise
         raise TrajectoryError(f"{str(path)!r}: {getattr(error, 'strerror', None) or error}") from error
     if not files:
-        raise TrajectoryError(f"{str(path)!r}: no *.jsonl file in this directory")
+        raise TrajectoryError(f"{str(path)!r}: no *.jsonl or *.jsonl.gz file in this directory")
     reading.directory(files)
     return reading.result()
 
@@ -111,6 +116,28 @@ def read(
     return reading.result()
 
 
+def _event_files(folder: Path) -> list[Path]:
+    """List the event files; one that is being compressed is there twice and counts once."""
+    plain = {file for file in folder.glob("*.jsonl") if file.is_file()}
+    packed = {file for file in folder.glob("*.jsonl.gz") if file.is_file() and file.with_suffix("") not in plain}
+    # By the name before compression, so that rotated files stay in order.
+    return sorted(plain | packed, key=lambda file: file.name.removesuffix(_PACKED))
+
+
+@contextlib.contextmanager
+def _opened(file: Path) -> Generator[BinaryIO]:
+    """Open a file; what it holds decides whether it is unpacked."""
+    with contextlib.ExitStack() as stack:
+        stream = stack.enter_context(file.open("rb"))
+        if stream.peek(2)[:2] != _GZIP:
+            yield stream
+            return
+        try:
+            yield cast("BinaryIO", stack.enter_context(gzip.GzipFile(fileobj=stream)))
+        except zlib.error as error:
+            raise TrajectoryError(f"{str(file)!r}: damaged gzip file ({error})") from error
+
+
 class _Reading:
     """Several files on their way into one builder."""
 
@@ -125,7 +152,7 @@ class _Reading:
         failures: list[Exception] = []
         for file in files:
             try:
-                with file.open("rb") as stream:
+                with _opened(file) as stream:
                     self.file(stream, str(file))
             except (OSError, TrajectoryError) as error:
                 failures.append(error)
@@ -138,7 +165,7 @@ class _Reading:
         builder = self._builder
         before, bad, first_bad = builder.events, 0, ""
         reader = LineReader(stream)
-        for line in reader:
+        for line in self._lines(reader, name):
             if self._full or not line.strip():
                 continue
             problem = self._line(line)
@@ -158,6 +185,15 @@ class _Reading:
         self._first_bad = self._first_bad or first_bad
         builder.count("bad_lines", bad)
         builder.count("too_long", reader.too_long)
+
+    def _lines(self, reader: LineReader, name: str) -> Iterator[bytes]:
+        """Give the lines; a compressed file that was cut off is torn at the cut."""
+        try:
+            yield from reader
+        except EOFError:
+            if not reader.number:
+                raise TrajectoryError(f"{name!r}: damaged gzip file (gunzip -t tells more)") from None
+            self._builder.count("torn_lines")
 
     def _line(self, line: bytes) -> str | None:
         try:

@@ -9,10 +9,30 @@ if TYPE_CHECKING:
     from relay_plugin_observability import plugin
     from relay_plugin_observability.exporter import AtofExporter
     from relay_plugin_observability.file_sink import FileSink, SinkStats
+    from relay_plugin_observability.rotation import Rotation
+    from relay_plugin_observability.streams import StreamExporter, StreamSettings, StreamStats
 
-__all__ = ["AtofExporter", "FileSink", "SinkStats", "plugin"]
+__all__ = [
+    "AtofExporter",
+    "FileSink",
+    "Rotation",
+    "SinkStats",
+    "StreamExporter",
+    "StreamSettings",
+    "StreamStats",
+    "plugin",
+]
 
-_HOMES = {"AtofExporter": "exporter", "FileSink": "file_sink", "SinkStats": "file_sink", "plugin": "plugin"}
+_HOMES = {
+    "AtofExporter": "exporter",
+    "FileSink": "file_sink",
+    "Rotation": "rotation",
+    "SinkStats": "file_sink",
+    "StreamExporter": "streams",
+    "StreamSettings": "streams",
+    "StreamStats": "streams",
+    "plugin": "plugin",
+}
 
 
 def __getattr__(name: str) -> Any:

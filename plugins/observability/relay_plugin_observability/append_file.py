@@ -106,10 +106,13 @@ class AppendFile:
             How many lines are in the file now, and the error that stopped the others.
 
         Raises:
-            OSError: nothing was written.
+            OSError: nothing was written; with ``ESTALE`` because the path leads to another file or to none.
         """
         self._require_own_descriptor()
         with self._locked() as locked:
+            # Only now: while we waited for the lock another process may have moved the file away.
+            if not self.is_current():
+                raise OSError(errno.ESTALE, "the file was removed, renamed or replaced")
             start, lead = self._end_of_lines(locked=locked)
             data = lead + block if lead else block
             done, error = _write(self._fd, data)
@@ -122,6 +125,39 @@ class AppendFile:
                 with contextlib.suppress(OSError):
                     os.ftruncate(self._fd, start + kept)
             return Appended(max(0, data.count(b"\n", 0, kept) - len(lead)), max(0, kept - len(lead)), error)
+
+    def size(self) -> int:
+        """Tell how many bytes the file has now."""
+        return os.fstat(self._fd).st_size
+
+    def head(self, size: int) -> bytes:
+        """Read the beginning of the file."""
+        return self._read(0, size)
+
+    def move(self, target: Path, is_due: Callable[[int], bool]) -> bool:
+        """Give the file another name, when nobody is writing and if that is still wanted.
+
+        Args:
+            target: the new name, in the same directory.
+            is_due: told the size; another process may have moved the file already, and a new one is at its place.
+
+        Returns:
+            Whether it was moved; False also when there is no lock to be had.
+
+        Raises:
+            OSError: it cannot be renamed.
+        """
+        self._require_own_descriptor()
+        with self._locked() as locked:
+            if not (locked or fcntl is None) or not self.is_current() or not is_due(self.size()):
+                return False
+            if lead := self._end_of_lines(locked=locked)[1]:
+                _write_or_raise(self._fd, lead)
+            if fcntl is None:  # Windows renames no open file, and none that another process has open
+                os.close(self._fd)
+                self._fd = -1
+            self.path.rename(target)
+            return True
 
     def sync(self, *, directory: bool = False) -> None:
         """Wait until the file, and the directory that names it, are on the disk.
@@ -148,6 +184,8 @@ class AppendFile:
 
     def _require_own_descriptor(self) -> None:
         """Programs that become daemons close every descriptor; the number may belong to another file by now."""
+        if self._fd < 0:
+            raise OSError(errno.EBADF, "the file is closed")
         status = os.fstat(self._fd)
         if (status.st_dev, status.st_ino) != self._identity:
             raise OSError(errno.EBADF, "the program closed the descriptor of this file")

@@ -11,6 +11,7 @@ from uuid import UUID
 from relay_core.errors import ConfigError
 from relay_core.events import parse_event
 from relay_core.timestamps import iso_time
+from relay_plugin_observability.dialect import Dialect, NatDialect, dialect_of
 from relay_plugin_observability.file_sink import Durability, FileSink, Mode, SinkStats
 from relay_plugin_observability.paths import DEFAULT_FILENAME, expand_filename, process_values, resolve
 
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["GAP", "AtofExporter", "Line"]
+    from relay_plugin_observability.rotation import Rotation
+
+__all__ = ["GAP", "AtofExporter", "Line", "gap_line"]
 
 GAP: Final = "relay.events_dropped"
 """Name of the mark that the exporter writes where events are missing, with the counts by reason as its data."""
@@ -46,6 +49,8 @@ class AtofExporter:
         filename: the file's name in it, with ``{timestamp}``, ``{pid}`` and ``{host}``; never a path.
         durability: see `FileSink`.
         mode: see `FileSink`.
+        rotation: when to set the file aside for a new one; see `Rotation`.
+        dialect: ``"nat"`` writes for readers that know chat completions only; see `NatDialect`.
 
     Raises:
         ConfigError: the options contradict each other, or the file name could leave its directory.
@@ -74,17 +79,21 @@ class AtofExporter:
         filename: str | None = None,
         durability: Durability = "buffered",
         mode: Mode = "append",
+        rotation: Rotation | None = None,
+        dialect: Dialect = "relay",
     ) -> None:
         if path is not None and (directory is not None or filename is not None):
             raise ConfigError(["path: give either a path, or a directory and a filename, not both"])
         self._durability: Durability = durability
         self._mode: Mode = mode
+        self._rotation = rotation
+        self._dialect = dialect_of(dialect)
         self._values = process_values()
         self._template = DEFAULT_FILENAME if filename is None else filename
         templated = path is None
         if path is None:
             path = resolve("." if directory is None else directory, self._template, self._values)
-        self._sink = FileSink(path, durability=durability, mode=mode, gap_line=_gap_line)
+        self._sink = self._make_sink(path)
         self._directory = self._sink.path.parent  # absolute: the program may change its working directory
         self._pid = os.getpid()
         self._follow_pid = templated and self._filename("0") != self._filename(str(self._pid))
@@ -100,7 +109,7 @@ class AtofExporter:
         """The sink of this process."""
         if self._follow_pid and self._pid != os.getpid():
             path = self._directory / self._filename(str(os.getpid()))
-            self._sink = FileSink(path, durability=self._durability, mode=self._mode, gap_line=_gap_line)
+            self._sink = self._make_sink(path)
             self._pid = os.getpid()
         return self._sink
 
@@ -116,7 +125,7 @@ class AtofExporter:
                 sink.drop(len(events))
                 return
             failed: list[str] = []
-            sink.write(_lines(events, failed))
+            sink.write(_lines(events, failed, self._dialect))
             if failed:
                 sink.drop(len(failed), "not_encoded")
                 self._complain(f"an event has no JSON form ({failed[0]})")
@@ -135,6 +144,9 @@ class AtofExporter:
         """Return what became of this process's events."""
         return self.sink.stats()
 
+    def _make_sink(self, path: str | os.PathLike[str]) -> FileSink:
+        return FileSink(path, durability=self._durability, mode=self._mode, rotation=self._rotation, gap_line=gap_line)
+
     def _filename(self, pid: str) -> str:
         return expand_filename(self._template, {**self._values, "pid": pid})
 
@@ -144,7 +156,7 @@ class AtofExporter:
             _log.warning("exporter %r dropped events: %s; said once", self.name, what)
 
 
-def _gap_line(dropped: dict[str, int]) -> bytes:
+def gap_line(dropped: dict[str, int]) -> bytes:
     """Make the mark that stands where events are missing."""
     now = time.time_ns()
     row = {
@@ -162,9 +174,12 @@ def _uuid7(now_ns: int) -> str:
     return str(UUID(int=now_ns // 1_000_000 << 80 | 0x7 << 76 | 0b10 << 62 | noise))
 
 
-def _lines(events: Sequence[Line], failed: list[str]) -> Iterator[bytes]:
+def _lines(events: Sequence[Line], failed: list[str], dialect: NatDialect | None) -> Iterator[bytes]:
     for event in events:
         try:
-            yield event.to_json()
+            line = event.to_json() if dialect is None else dialect.line(event.to_json())
         except Exception as error:  # noqa: BLE001  # one odd event must not cost the others
             failed.append(type(error).__name__)
+        else:
+            if line is not None:
+                yield line

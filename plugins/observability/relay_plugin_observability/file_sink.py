@@ -18,6 +18,7 @@ import msgspec
 
 from relay_core.errors import ConfigError
 from relay_plugin_observability.append_file import Appended, AppendFile
+from relay_plugin_observability.rotation import Rotation, Rotator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -29,8 +30,12 @@ Mode = Literal["append", "overwrite"]
 State = Literal["idle", "ok", "degraded", "closed"]
 
 _BLOCK_SIZE = 1 << 16
+# How often other processes may rotate the file away before one write gives up.
+_TRIES = 16
 _FIRST_RETRY = 0.1
 _LAST_RETRY = 5.0
+# How long closing waits for rotated files to be compressed, unless it is told.
+_TIDY_TIME = 5.0
 # A sink that was well for this long starts again with short pauses.
 _WELL_AGAIN = 30.0
 _log = logging.getLogger("relay.observability")
@@ -40,7 +45,7 @@ class SinkStats(msgspec.Struct, frozen=True, kw_only=True):
     """What became of the lines handed to a sink: ``accepted == written + sum(dropped.values())``.
 
     ``dropped`` counts by reason: the name of the system's error (``ENOSPC``), ``invalid_line`` or ``closed``.
-    ``reopened`` counts how often the file had to be opened again.
+    ``reopened`` counts how often the file had to be opened again, ``rotated`` how often this process set it aside.
     """
 
     accepted: int
@@ -50,6 +55,7 @@ class SinkStats(msgspec.Struct, frozen=True, kw_only=True):
     reopened: int
     state: State
     last_error: str | None
+    rotated: int = 0
 
 
 class FileSink:
@@ -64,6 +70,7 @@ class FileSink:
         durability: ``"buffered"``: one write for a batch of lines; ``"line"``: one write for each line; ``"fsync"``:
             batches, counted as written only when the disk has them.
         mode: ``"append"``, or ``"overwrite"`` to empty the file at once; children of a fork do not empty it again.
+        rotation: when to set the file aside for a new one; None never does.
         gap_line: makes the line that tells readers of the file what was dropped before it; takes the counts by reason.
 
     Raises:
@@ -86,6 +93,7 @@ class FileSink:
         *,
         durability: Durability = "buffered",
         mode: Mode = "append",
+        rotation: Rotation | None = None,
         gap_line: Callable[[dict[str, int]], bytes] | None = None,
     ) -> None:
         _require_options(os.fspath(path), durability, mode)
@@ -95,19 +103,21 @@ class FileSink:
             raise ConfigError([f"path: {path!r} is relative and the current directory does not exist"]) from None
         self.durability: Durability = durability
         self.mode: Mode = mode
+        self.rotation = rotation
         self._gap_line = gap_line
         self._pid = os.getpid()
         # One lock for each process: after a fork the inherited one may be held by a thread that is not there.
         self._locks = {self._pid: threading.Lock()}
         self._file: AppendFile | None = None
         self._truncate = mode == "overwrite"
-        self._warned = False
+        self._warned = self._warned_of_rotation = False
         self._reset()
         if self._truncate:  # now, not at the first line: a forked child may write before this process does
             self._open_now()
 
     def _reset(self) -> None:
-        self._accepted = self._written = self._bytes = self._reopened = self._unsynced = 0
+        self._accepted = self._written = self._bytes = self._reopened = self._rotated = self._unsynced = 0
+        self._rotator = None if self.rotation is None else Rotator(self.path, self.rotation, self._warn_of_rotation)
         self._dropped: dict[str, int] = {}
         self._untold: dict[str, int] = {}
         self._state: State = "idle"
@@ -160,10 +170,13 @@ class FileSink:
 
     def close(self, timeout: float | None = None) -> None:
         """Close the file; later lines are dropped and counted."""
+        deadline = time.monotonic() + (_TIDY_TIME if timeout is None else timeout)
         with self._turn(-1 if timeout is None else max(0.0, timeout)) as mine:
             if mine:
                 self._abandon()
                 self._state = "closed"
+        if self._rotator is not None:
+            self._rotator.close(deadline - time.monotonic())
 
     def stats(self) -> SinkStats:
         """Return the counts and the state of this process's sink."""
@@ -176,6 +189,7 @@ class FileSink:
                 reopened=self._reopened,
                 state=self._state,
                 last_error=self._last_error,
+                rotated=self._rotated,
             )
 
     def check(self) -> str | None:
@@ -221,6 +235,8 @@ class FileSink:
     def _blocks(self, lines: Iterable[bytes]) -> Iterator[tuple[bytes, int]]:
         """Join lines to blocks; a block is what one system call writes."""
         limit = 1 if self.durability == "line" else _BLOCK_SIZE
+        if self.rotation is not None and self.rotation.max_bytes is not None:
+            limit = min(limit, self.rotation.max_bytes)
         parts: list[bytes] = []
         size = 0
         for line in lines:
@@ -228,12 +244,12 @@ class FileSink:
             if not line or b"\n" in line:
                 self._drop("invalid_line", 1)
                 continue
-            parts.append(line)
-            size += len(line) + 1
-            if size >= limit:
+            if parts and size + len(line) >= limit:
                 parts.append(b"")
                 yield b"\n".join(parts), len(parts) - 1
                 parts, size = [], 0
+            parts.append(line)
+            size += len(line) + 1
         if parts:
             parts.append(b"")
             yield b"\n".join(parts), len(parts) - 1
@@ -262,18 +278,29 @@ class FileSink:
             self._recover()
 
     def _append(self, block: bytes) -> Appended | OSError:
-        """Append to the file, or to the file opened anew if the descriptor is no longer ours."""
-        try:
-            return self._current_file().append(block)
-        except OSError as error:
-            if error.errno not in (errno.EBADF, errno.ESTALE):
-                return error
-        # The program closed our descriptor, or a network file went away: a new descriptor may do.
+        """Append to the file, or to the file opened anew if the descriptor or the path is no longer ours."""
+        problem = OSError(errno.ESTALE, "the file is moved away as fast as it is opened")
+        for _ in range(_TRIES):
+            try:
+                file = self._current_file()
+                if self._rotator is not None and self._rotator.rotate(file, len(block)):
+                    self._rotated += 1
+                    self._opened = False  # the next file is no reopened one
+                    self._abandon()
+                    file = self._current_file()
+                return file.append(block)
+            except OSError as error:
+                if error.errno not in (errno.EBADF, errno.ESTALE):
+                    return error
+                problem = error
+            self._lost(problem)
+        return problem
+
+    def _lost(self, problem: OSError) -> None:
+        """Let go of a file that was moved, or whose descriptor the program closed: a new one may do."""
+        if problem.errno == errno.ESTALE and self._reopened == 0 and self._rotator is None:
+            _log.warning("%r was removed, renamed or replaced; it is created again", str(self.path))
         self._abandon()
-        try:
-            return self._current_file().append(block)
-        except OSError as error:
-            return error
 
     def _gap(self) -> bytes:
         """Make the line about what was dropped since the last line that was written."""
@@ -294,13 +321,8 @@ class FileSink:
                 self._fail(error, 0)
 
     def _current_file(self) -> AppendFile:
-        file = self._file
-        if file is not None:
-            if file.is_current():
-                return file
-            if self._reopened == 0:
-                _log.warning("%r was removed, renamed or replaced; it is created again", str(self.path))
-            self._abandon()
+        if self._file is not None:
+            return self._file
         file = AppendFile(self.path, truncate=self._truncate, warn=self._warn_once)
         self._file = file
         self._truncate = False
@@ -365,6 +387,11 @@ class FileSink:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+    def _warn_of_rotation(self, text: str) -> None:
+        if not self._warned_of_rotation:
+            self._warned_of_rotation = True
+            _log.warning("%r: %s; said once", str(self.path), text)
 
     def _warn_once(self, text: str) -> None:
         if not self._warned:

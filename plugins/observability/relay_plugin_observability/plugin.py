@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+import msgspec
+
 from relay_core.hookspecs import hookimpl
-from relay_plugin_observability.exporter import AtofExporter
 from relay_plugin_observability.settings import ObservabilitySettings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from relay_core import Relay
 
 __all__ = ["relay_config_schema", "relay_configure", "relay_doctor", "relay_shutdown"]
 
-_exporters: WeakKeyDictionary[Relay, list[AtofExporter]] = WeakKeyDictionary()
+_CLOSE_TIME = 1.0
+_exporters: WeakKeyDictionary[Relay, list[Any]] = WeakKeyDictionary()
 
 
 @hookimpl
@@ -26,36 +33,71 @@ def relay_config_schema() -> type[ObservabilitySettings]:
 @hookimpl
 def relay_configure(relay: Relay, config: ObservabilitySettings) -> None:
     """Install the exporters that have a table in the configuration."""
-    atof = config.atof
-    if not atof.enabled:
-        return
-    exporter = AtofExporter(
-        directory=atof.directory, filename=atof.filename, durability=atof.durability, mode=atof.mode
-    )
-    relay.register("subscriber", exporter)
-    _exporters.setdefault(relay, []).append(exporter)
+    installed = _exporters.setdefault(relay, [])
+    for exporter in list(_build(config)):  # all or none: a problem of one is found before another begins
+        relay.register("subscriber", exporter)
+        installed.append(exporter)
 
 
 @hookimpl
 def relay_shutdown(relay: Relay) -> None:
-    """Close the files; the runtime has drained its queue by now."""
-    for exporter in _exporters.pop(relay, []):
-        exporter.close(timeout=1.0)
+    """Close the exporters side by side within one deadline; the runtime has drained its queue by now."""
+    exporters = _exporters.pop(relay, [])
+    deadline = time.monotonic() + _CLOSE_TIME
+    threads = [Thread(target=exporter.close, args=(_CLOSE_TIME,), daemon=True) for exporter in exporters[1:]]
+    for thread, exporter in zip(threads, exporters[1:], strict=True):
+        try:
+            thread.start()
+        except RuntimeError:  # no thread can start at interpreter exit
+            exporter.close(max(0.0, deadline - time.monotonic()))
+    for exporter in exporters[:1]:
+        exporter.close(_CLOSE_TIME)
+    for thread in threads:
+        if thread.ident is not None:
+            thread.join(max(0.0, deadline - time.monotonic()))
 
 
 @hookimpl
 def relay_doctor(relay: Relay) -> list[dict[str, Any]]:
-    """Say for each file whether it can be written, its state, and what was dropped."""
-    return [_examine(exporter) for exporter in _exporters.get(relay, [])]
+    """Say for each exporter whether it can write or reach its endpoint, its state, and what was dropped."""
+    from relay_plugin_observability.doctor import examine  # noqa: PLC0415  # only `relay doctor` needs it
+
+    exporters = _exporters.get(relay, [])
+    if not exporters:
+        return []
+    with ThreadPoolExecutor(min(8, len(exporters))) as pool:  # endpoints that hang are waited for at once
+        return [row for rows in pool.map(examine, exporters) for row in rows]
 
 
-def _examine(exporter: AtofExporter) -> dict[str, Any]:
-    problem = exporter.sink.check()
-    stats = exporter.stats()
-    lost = ", ".join(f"{count} {reason}" for reason, count in sorted(stats.dropped.items()))
-    return {
-        "check": "atof file",
-        "ok": problem is None and not stats.dropped,
-        "detail": f"{str(exporter.path)!r}: {problem or 'writable'}; state {stats.state}, "
-        f"written {stats.written}, dropped {lost or 'none'}",
-    }
+def _build(config: ObservabilitySettings) -> Iterator[Any]:
+    """Make the exporters that are on; the packages of the others are not even imported."""
+    atof = config.atof
+    if atof.enabled:
+        from relay_plugin_observability.exporter import AtofExporter  # noqa: PLC0415  # see above
+
+        yield AtofExporter(
+            directory=atof.directory,
+            filename=atof.filename,
+            durability=atof.durability,
+            mode=atof.mode,
+            rotation=atof.rotation,
+            dialect=atof.dialect,
+        )
+    for name, stream in config.streams.items():
+        if stream.enabled:
+            from relay_plugin_observability.streams.exporter import StreamExporter  # noqa: PLC0415  # see above
+
+            yield StreamExporter(stream, name=name)
+    if config.atif.enabled:
+        from relay_plugin_observability.atif import build as build_atif  # noqa: PLC0415  # see above
+
+        yield build_atif(config.atif)
+    destinations = [config.otel, *(_named(one, name) for name, one in config.otel_destinations.items())]
+    if any(one.enabled for one in destinations):
+        from relay_plugin_observability.otel import build as build_otel  # noqa: PLC0415  # see above
+
+        yield from build_otel(destinations)
+
+
+def _named(settings: Any, name: str) -> Any:
+    return settings if settings.name is not None else msgspec.structs.replace(settings, name=f"otel:{name}")

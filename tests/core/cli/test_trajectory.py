@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
@@ -218,3 +219,35 @@ def test_a_huge_line_costs_its_own_size_and_no_more(lines, size, seen):
     assert "small" in rest
     assert "after" in rest
     assert ("1 line over 64 MiB was skipped" in rest) is not seen
+
+
+def test_rotated_and_compressed_files_of_a_directory_are_read_once(trip, tmp_path):
+    rows = trip.path.read_bytes().splitlines(keepends=True)
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    first, second, third = (
+        b"".join(rows[start : start + len(rows) // 3 + 1]) for start in range(0, len(rows), len(rows) // 3 + 1)
+    )
+    (folder / "e.20260131T104500.000000Z.jsonl.gz").write_bytes(gzip.compress(first))
+    (folder / "e.20260131T104501.000000Z.jsonl").write_bytes(second)
+    (folder / "e.20260131T104501.000000Z.jsonl.gz").write_bytes(gzip.compress(second))  # killed before the last step
+    (folder / "e.20260131T104501.000000Z.jsonl.gz.tmp").write_bytes(b"half")
+    (folder / "e.jsonl").write_bytes(third)
+    found = load(folder)
+    assert (found.events, found.notes) == (load(trip.path).events, [])
+    assert [node.name for node in found.walk()] == [node.name for node in load(trip.path).walk()]
+
+
+def test_a_compressed_file_is_recognised_by_its_content_and_may_be_cut_off(trip, tmp_path):
+    packed = gzip.compress(trip.path.read_bytes() * 200)
+    file = tmp_path / "e"
+    file.write_bytes(packed)
+    whole = load(file)
+    assert whole.events == load(trip.path).events * 200
+    file.write_bytes(packed[: len(packed) * 2 // 3])
+    part = load(file)
+    assert 0 < part.events < whole.events
+    assert part.problems["torn_lines"] == 1
+    file.write_bytes(packed[:100] + b"\xff" * 50 + packed[150:])
+    with pytest.raises(TrajectoryError, match="gzip"):
+        load(file)

@@ -3,6 +3,8 @@ from __future__ import annotations
 import gc
 import importlib.metadata
 import json
+import subprocess
+import sys
 import time
 import weakref
 
@@ -160,3 +162,56 @@ def test_turning_the_plugin_off_closes_its_file_and_loses_nothing(tmp_path):
     runtime.mark("unseen")
     runtime.shutdown(timeout=10)
     assert (tmp_path / "e.jsonl").read_bytes().count(b"\n") == 1000
+
+
+def test_all_exporters_at_once_from_one_file(tmp_path):
+    pytest.importorskip("opentelemetry.proto", reason="needs the extra otel")
+    folder = json.dumps(str(tmp_path / "runs"))
+    runtime = configured(
+        tmp_path,
+        f"""
+        [plugins.observability.atof]
+        directory = {folder}
+        [plugins.observability.atof.rotation]
+        max_age = 3600
+        [plugins.observability.streams.gone]
+        url = "http://127.0.0.1:9/"
+        [plugins.observability.atif]
+        directory = {folder}
+        [plugins.observability.otel]
+        protocol = "file"
+        directory = {folder}
+        [plugins.observability.otel_destinations.second]
+        protocol = "file"
+        directory = {folder}
+        filename = "second-{{signal}}.jsonl"
+        projection = "full"
+        """,
+    )
+    names = {"atof", "stream:gone", "atif", "otel", "otel:second"}
+    assert set(runtime.stats()["subscribers"]) == names
+    with runtime.scope("trip", "agent"):
+        runtime.call_tool("search", {"q": "fjords"}, lambda request: "three")
+    runtime.flush(timeout=5)
+    rows = {row["check"]: row for row in host_of(runtime).doctor()}
+    assert [rows[check]["ok"] for check in ("atof file", "atif documents", "stream gone")] == [True, True, False]
+    assert rows["otel traces"]["ok"] and rows["otel:second traces"]["ok"]
+    began = time.monotonic()
+    runtime.shutdown(timeout=5)
+    assert time.monotonic() - began < 6
+    kinds = sorted(path.name.partition("-")[0] for path in (tmp_path / "runs").iterdir())
+    assert kinds == ["events", "otlp", "second", "trajectory"]
+
+
+def test_the_packages_of_exporters_that_are_off_are_not_imported():
+    code = """if True:
+        import sys
+        import relay_core
+        from relay_plugin_observability import plugin
+        from relay_plugin_observability.settings import ObservabilitySettings
+        plugin.relay_configure(relay_core.Relay(), ObservabilitySettings())
+        heavy = {"opentelemetry", "google", "grpc", "websockets", "boto3", "http", "ssl"}
+        print(sorted(heavy & set(sys.modules)))
+    """
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=40)
+    assert done.stdout == "[]\n"

@@ -1,0 +1,182 @@
+"""An HTTP connection whose every step ends by a deadline, through a proxy where the environment names one."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import http.client
+import io
+import socket
+import time
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from relay_plugin_observability.streams.transport import DeliveryError, remaining, tls_context
+
+if TYPE_CHECKING:
+    from relay_plugin_observability.streams.endpoint import Endpoint
+
+__all__ = ["Connection"]
+
+_LARGEST_ANSWER = 64 * 1024
+
+
+class Connection:
+    """One connection to an HTTP endpoint; it opens itself when needed.
+
+    Args:
+        endpoint: where to.
+        ca_file: certificates to trust instead of the system's.
+    """
+
+    def __init__(self, endpoint: Endpoint, ca_file: str | None = None) -> None:
+        self.endpoint = endpoint
+        self.target = endpoint.target
+        self.deadline = 0.0
+        self._ca_file = ca_file
+        self._http: http.client.HTTPConnection | None = None
+        self._proxy_headers: dict[str, str] = {}
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection from before."""
+        return self._http is not None and self._http.sock is not None
+
+    @property
+    def socket(self) -> socket.socket | None:
+        """The socket in use."""
+        return self._http.sock if self._http is not None else None
+
+    def start(self, headers: dict[str, str], timeout: float) -> None:
+        """Open the connection if there is none, and begin a ``POST``.
+
+        Args:
+            headers: of the request.
+            timeout: seconds for this and all that follows, until the next start or `extend`.
+        """
+        self.extend(timeout)
+        if self._http is None or self._http.sock is None:
+            self._http = self._connect()
+        client = self._http
+        client.putrequest("POST", self.target, skip_host=True, skip_accept_encoding=True)
+        for name, value in {"Host": self.endpoint.authority, **self._proxy_headers, **headers}.items():
+            client.putheader(name, value.encode("latin-1"))
+        client.endheaders()
+
+    def open(self, timeout: float) -> None:
+        """Open the connection and send nothing."""
+        self.extend(timeout)
+        self._http = self._connect()
+
+    def extend(self, timeout: float) -> None:
+        """Move the deadline to so many seconds from now."""
+        self.deadline = time.monotonic() + timeout
+
+    def send(self, data: bytes) -> None:
+        """Send a part of the body."""
+        assert self._http is not None
+        if self._http.sock is None:
+            raise DeliveryError("disconnected", "the connection was closed meanwhile")
+        self._http.sock.settimeout(remaining(self.deadline))
+        self._http.send(data)
+
+    def answer(self) -> tuple[int, str | None]:
+        """Read the answer.
+
+        Returns:
+            Its status and its ``Retry-After``.
+        """
+        assert self._http is not None
+        client = self._http
+        response = client.getresponse()
+        with contextlib.closing(response):
+            status, asked = response.status, response.getheader("Retry-After")
+            rest = response.read(_LARGEST_ANSWER)
+            if len(rest) == _LARGEST_ANSWER and not response.isclosed():
+                self.close()  # whoever answers that much may go on for ever
+        return status, asked
+
+    def close(self) -> None:
+        """Close the connection."""
+        client, self._http = self._http, None
+        if client is not None:
+            with contextlib.suppress(OSError):
+                client.close()
+
+    def abort(self) -> None:
+        """Cut the connection from another thread."""
+        client = self._http
+        sock = client.sock if client is not None else None
+        if sock is not None:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+    def _connect(self) -> http.client.HTTPConnection:
+        end = self.endpoint
+        proxy = _proxy(end)
+        host, port = (end.host, end.port) if proxy is None else (proxy.hostname or "", proxy.port or 80)
+        timeout = remaining(self.deadline)
+        if end.tls:
+            client: http.client.HTTPConnection = http.client.HTTPSConnection(
+                host, port, timeout=timeout, context=tls_context(self._ca_file)
+            )
+        else:
+            client = http.client.HTTPConnection(host, port, timeout=timeout)
+        login = {} if proxy is None else _login(proxy.username, proxy.password)
+        if proxy is not None and end.tls:
+            client.set_tunnel(end.host, end.port, login)
+        elif proxy is not None:
+            self.target = f"http://{end.authority}{end.target}"
+            self._proxy_headers = login
+        client.response_class = self._response  # type: ignore[assignment]  # called like the class
+        client.connect()
+        with contextlib.suppress(OSError):
+            client.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        client.sock.settimeout(remaining(self.deadline))
+        return client
+
+    def _response(self, sock: socket.socket, *args: Any, **options: Any) -> http.client.HTTPResponse:
+        return http.client.HTTPResponse(_Patient(sock, self), *args, **options)  # type: ignore[arg-type]  # it needs makefile only
+
+
+class _Patient(io.RawIOBase):
+    """Reads a socket until the connection's deadline, however slowly the bytes come."""
+
+    def __init__(self, sock: socket.socket, connection: Connection) -> None:
+        self._sock = sock
+        self._raw = sock.makefile("rb", buffering=0)
+        self._connection = connection
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        return io.BufferedReader(self)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        self._sock.settimeout(remaining(self._connection.deadline))
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+def _proxy(endpoint: Endpoint) -> Any:
+    """Find the proxy that the environment names for this endpoint, as other programs do."""
+    found = getproxies()
+    text = found.get(endpoint.scheme) or found.get("all")
+    if not text or proxy_bypass(f"{endpoint.host}:{endpoint.port}"):
+        return None
+    parts = urlsplit(text if "://" in text else f"http://{text}")
+    if parts.scheme != "http" or not parts.hostname:
+        raise DeliveryError("proxy", "the proxy that the environment names is not one with http://")
+    return parts
+
+
+def _login(user: str | None, password: str | None) -> dict[str, str]:
+    if not user:
+        return {}
+    pair = f"{unquote(user)}:{unquote(password or '')}".encode()
+    return {"Proxy-Authorization": f"Basic {base64.b64encode(pair).decode()}"}
