@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from relay_core.events import ChunkNote, Deferred, MarkDetail, MarkEvent, ScopeEvent
 from relay_core.ids import next_number
 from relay_core.payloads import Encoder
+from relay_core.skills import skills_in
 
 if TYPE_CHECKING:
     from relay_core.middleware import Chains
@@ -37,6 +38,7 @@ class Emitter:
         """Queue the start or end event of a scope."""
         try:
             freeze = self._freeze
+            given = data
             if data is not None and type(data) is not Deferred:
                 data = freeze(data)
             metadata = scope._metadata
@@ -53,6 +55,10 @@ class Emitter:
                     scope._codec,
                 )
             )
+            if scope.category == "tool" and phase == "start":
+                for skill, way in skills_in(scope.name, given):
+                    note = {"skill_load_source": way, "tool_name": scope.name}
+                    scope.mark("skill.load", data={"skill_name": skill}, metadata=note, timestamp=ns)
         except Exception as error:  # noqa: BLE001  # observation never hurts the program
             self._relay.fault("emitting a scope event", error)
 

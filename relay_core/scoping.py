@@ -234,6 +234,8 @@ class Scoping(Registrar):
             >>> import relay_core as relay
             >>> relay.mark("ranked", data={"n": 3}, severity="info")
         """
+        if metadata is not None and not hasattr(metadata, "keys"):
+            raise UsageError(f"mark {name!r}: metadata is a mapping, got {type(metadata).__name__}")
         if severity is not None:
             if severity not in _SEVERITIES:
                 raise UsageError(f"mark {name!r}: severity {severity!r} is none of {', '.join(sorted(_SEVERITIES))}")

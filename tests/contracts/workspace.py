@@ -31,6 +31,11 @@ class Member(NamedTuple):
         return f"relay_{self.kind}_{self.name}"
 
     @property
+    def is_apart(self):
+        """Whether its framework is too large for the common environment; it has environments of its own."""
+        return shown(self.folder) in PROJECT["tool"]["uv"]["workspace"]["exclude"]
+
+    @property
     def project(self):
         return tomllib.loads((self.folder / "pyproject.toml").read_text())["project"]
 

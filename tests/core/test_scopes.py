@@ -744,3 +744,8 @@ def test_metadata_that_is_no_mapping_is_misuse(metadata):
 def test_headers_that_are_no_mapping_are_misuse():
     with pytest.raises(relay.UsageError, match=r"'local': headers is a mapping, got list"):
         relay.Relay().call_llm("local", {}, lambda request: None, headers=[("a", "b")])
+
+
+def test_a_marks_metadata_that_is_no_mapping_is_misuse():
+    with pytest.raises(relay.UsageError, match=r"mark 'm': metadata is a mapping, got str"):
+        relay.Relay().mark("m", metadata="abc")

@@ -1,0 +1,24 @@
+"""A runtime per test whose trace is checked for its form when the test ends."""
+
+from __future__ import annotations
+
+import pytest
+
+from relay_adapter_langgraph import instrument, uninstrument
+from tests.adapters.langchain.conftest import Trace
+
+
+@pytest.fixture
+def trace():
+    found = Trace()
+    yield found
+    found.check_form()
+    found.relay.shutdown(timeout=2.0)
+
+
+@pytest.fixture
+def observed(trace):
+    """The same, seeing every graph of the process, as under `relay.autoload()`."""
+    instrument(trace.relay)
+    yield trace
+    uninstrument()
