@@ -40,7 +40,7 @@ DEFAULT = Origin("default", "built in")
 TRUST = "to trust the file, name it: RELAY_CONFIG=./relay.toml or relay run --config ./relay.toml"
 
 # Variables that other parts of Relay read.
-_OTHER_VARIABLES = {"RELAY_CONFIG", "RELAY_AUTOLOAD", "RELAY_CORPUS", "RELAY_CONTEXT"}
+_OTHER_VARIABLES = {"RELAY_CONFIG", "RELAY_AUTOLOAD", "RELAY_CORPUS", "RELAY_CONTEXT", "RELAY_DEBUG"}
 _OTHER_PREFIX = "RELAY_BENCH_"
 _ON, _OFF = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
 

@@ -7,9 +7,11 @@ import threading
 import time
 from collections import deque
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from relay_core.payload_types import type_of
+from relay_core.weights import weigh
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -17,19 +19,42 @@ if TYPE_CHECKING:
     from relay_core.events import Event
     from relay_core.middleware import Registration
 
-__all__ = ["Barrier", "Lane", "Sink", "inside", "prepare"]
+__all__ = ["Barrier", "FlushReport", "Lane", "Sink", "inside", "is_root", "labelled"]
 
 _log = logging.getLogger("relay")
 _LOG_EVERY: Final = 60.0  # seconds between two log lines about one subscriber
 _LANE_EVENTS: Final = 8_192
+_LANE_BYTES: Final = 64 * 2**20  # of payload
 _LANE_BATCH: Final = 512
 _SLOW: Final = 0.02  # seconds of delivery after which a subscriber gets its own thread,
 _SLOW_EACH: Final = 0.01  # if it also takes this long for each event: a busy one slows callers down, by its policy
 _LANE_LOOK: Final = 5.0  # seconds after which an idle lane looks whether its subscriber is still registered
+_numbers: Final = count()
 _POLICIES: Final = frozenset({"block", "drop_newest", "drop_oldest"})
 
 inside: ContextVar[Any] = ContextVar("relay_inside", default=None)
 """In a subscriber, also in an async one, what runs its coroutines: a runtime must not wait for its own thread."""
+
+
+class FlushReport(NamedTuple):
+    """What `relay.flush` found.
+
+    Attributes:
+        delivered: events handed to subscribers since the runtime started, summed over subscribers.
+        pending: events accepted and not yet handed over.
+        dropped: events given up since the runtime started, for any reason; `relay.stats` tells the reasons.
+        timed_out: True if the time was over before everything emitted earlier was handed over.
+
+    Example:
+        >>> import relay_core as relay
+        >>> relay.Relay().flush(timeout=1.0)
+        FlushReport(delivered=0, pending=0, dropped=0, timed_out=False)
+    """
+
+    delivered: int
+    pending: int
+    dropped: int
+    timed_out: bool
 
 
 class Sink:
@@ -53,6 +78,7 @@ class Sink:
         self.removed = False
         self.delivered = 0
         self.dropped: dict[str, int] = {}
+        self.number = next(_numbers)  # of registration
         self.turn = 0  # grows when events move; odd meanwhile
         self._next_log = 0.0
         self.reset()
@@ -201,12 +227,14 @@ class Lane:
     ) -> None:
         self._sink = sink
         self._run_async = run_async
-        self._queue: deque[Event | Barrier] = deque(events)
+        self._queue: deque[Event | Barrier] = deque()
+        self._added = self._gone = 0  # bytes; each is written by one thread at a time
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._stopped = False
         self._in_hand = 1
         self.thread = thread
+        self.extend(events)
 
     def __len__(self) -> int:
         return sum(1 for item in self._queue.copy() if not isinstance(item, Barrier))
@@ -214,9 +242,13 @@ class Lane:
     def extend(self, items: Iterable[Event | Barrier]) -> None:
         """Queue events and barriers, or give events up when the lane is full; `serve` comes next."""
         for item in items:
-            if len(self._queue) >= _LANE_EVENTS and not isinstance(item, Barrier):
+            if isinstance(item, Barrier):
+                self._queue.append(item)
+            elif len(self._queue) >= _LANE_EVENTS or self._added - self._gone >= _LANE_BYTES:
                 self._sink.drop("subscriber_slow")
             else:
+                item.weight = item.weight or weigh(item.raw)
+                self._added += item.weight
                 self._queue.append(item)
 
     def serve(self) -> None:
@@ -280,7 +312,7 @@ class Lane:
             sink.failed(error, count)
         for _ in range(count):
             if self._queue:  # a stop may have emptied it
-                self._queue.popleft()
+                self._gone += getattr(self._queue.popleft(), "weight", 0)
         sink.turn += 1
 
     def stop(self) -> None:
@@ -332,35 +364,18 @@ class Barrier:
         return self._passed.wait(max(0.0, self._deadline - time.monotonic()))
 
 
-def prepare(event: Any, run_async: Any) -> Any:
-    """Run metadata injectors (a failing one adds nothing) and sanitizers (a failing one clears the event)."""
-    for entry in event.route.injectors:
-        try:
-            found = entry.fn(event)
-            found = run_async(found) if entry.shape == "async" else found
-            event = event.replace(metadata={**found, **(event.metadata or {})})
-        except Exception as error:  # noqa: BLE001  # observation goes on without it
-            _warn(entry, error, "its metadata is left out")
-    for entry in event.route.sanitizers:
-        try:
-            found = entry.fn(event)
-            found = run_async(found) if entry.shape == "async" else found
-            if type(found) is not type(event) or found.uuid != event.uuid:
-                raise TypeError(f"it returned {type(found).__name__} instead of the event")  # noqa: TRY301  # one failure path
-        except Exception as error:  # noqa: BLE001  # fail closed
-            _warn(entry, error, "the event goes out without data, metadata and profile")
-            return event.cleared()
-        event = found
-    return event
+def labelled(sinks: Iterable[Sink]) -> dict[str, Sink]:
+    """Name each subscriber apart: of several with one name, the later registered are ``name#2``, ``name#3``."""
+    found: dict[str, Sink] = {}
+    for sink in sorted(sinks, key=lambda sink: sink.number):
+        label, same = sink.name, 1
+        while label in found:
+            same += 1
+            label = f"{sink.name}#{same}"
+        found[label] = sink
+    return found
 
 
-_warned: dict[str, float] = {}
-
-
-def _warn(entry: Registration, error: BaseException, outcome: str) -> None:
-    now = time.monotonic()
-    if now >= _warned.get(entry.label, 0.0):
-        if len(_warned) > 1_000:
-            _warned.clear()
-        _warned[entry.label] = now + _LOG_EVERY
-        _log.warning("relay %s failed with %s; %s", entry.label, type(error).__qualname__, outcome)
+def is_root(event: Event) -> bool:
+    """Tell whether it belongs to a root scope."""
+    return event.kind == "scope" and event.source.parent_uuid is None

@@ -6,14 +6,14 @@ A subscriber that is slow or stuck gets a thread of its own, so that it holds up
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
-from relay_core.delivery import Barrier, Sink, inside, prepare
+from relay_core.delivery import Barrier, FlushReport, Sink, inside, is_root, labelled
+from relay_core.preparation import Preparation, warn
 from relay_core.weights import weigh
 
 if TYPE_CHECKING:
@@ -21,39 +21,19 @@ if TYPE_CHECKING:
 
     from relay_core.delivery import Lane
     from relay_core.events import Event
+    from relay_core.middleware import Registration
     from relay_core.settings import Settings
 
 __all__ = ["Dispatcher", "FlushReport"]
 
-_log = logging.getLogger("relay")
 _TICK: Final = 0.005  # seconds between looks at a queue that has just been empty
 _IDLE_TICKS: Final = 20  # then the worker sleeps until somebody wakes it
 _BATCH: Final = 512
 _STUCK: Final = 0.25  # seconds after which the worker is replaced
+_HUNG: Final = 1.0  # seconds after which a sanitizer or injector is not waited for
 _BUSY: Final = 64  # events in the queue above which weights are taken
 _SCAN: Final = 1_024  # oldest events among which one to give up is looked for
 _READS: Final = 100  # attempts at reading an account between two moves of events
-
-
-class FlushReport(NamedTuple):
-    """What `relay.flush` found.
-
-    Attributes:
-        delivered: events handed to subscribers since the runtime started, summed over subscribers.
-        pending: events accepted and not yet handed over.
-        dropped: events given up since the runtime started, for any reason; `relay.stats` tells the reasons.
-        timed_out: True if the time was over before everything emitted earlier was handed over.
-
-    Example:
-        >>> import relay_core as relay
-        >>> relay.Relay().flush(timeout=1.0)
-        FlushReport(delivered=0, pending=0, dropped=0, timed_out=False)
-    """
-
-    delivered: int
-    pending: int
-    dropped: int
-    timed_out: bool
 
 
 class Dispatcher:
@@ -93,6 +73,10 @@ class Dispatcher:
         self._bytes_done = 0
         self._plan: deque[tuple[Any, Any]] = deque()
         self._taken: Sequence[Event] = ()
+        self._ready: list[Event] = []  # as many of them as are prepared
+        self._barrier: Barrier | None = None  # right behind them
+        self._hung: set[Registration] = set()
+        self._preparing = Preparation(self.run_async, self._hung, self._fault)
         self._moves = 0  # odd while events move from the queue to the subscribers
         self._calling: Sink | None = None
         self._since = 0.0
@@ -133,7 +117,7 @@ class Dispatcher:
             self._rouse()
 
     def _full(self, event: Event) -> bool:
-        reserve = 2 if _is_root(event) else 1  # roots are the last to go
+        reserve = 2 if is_root(event) else 1  # roots are the last to go
         return (
             len(self._queue) >= self._max_events * reserve or self._bytes - self._bytes_done > self._max_bytes * reserve
         )
@@ -180,11 +164,11 @@ class Dispatcher:
                 old = queue[index]
                 if isinstance(old, Barrier) or sink not in old.route.sinks:
                     continue
-                if not _is_root(old):
+                if not is_root(old):
                     break
                 fallback = index if fallback < 0 else fallback
             else:
-                index = fallback if _is_root(event) else -1
+                index = fallback if is_root(event) else -1
             if index < 0:
                 return False
             self._give_up(index, sink)
@@ -259,7 +243,9 @@ class Dispatcher:
         """Do one batch, or the rest of the one that a replaced worker left. Returns whether there was anything."""
         self._idle = False
         try:
-            worked = bool(self._plan) or self._take()
+            worked = bool(self._plan or self._taken or self._barrier) or self._take()
+            if not self._prepare(me):
+                return False
             while self._plan:
                 sink, what = self._plan.popleft()
                 if sink is None:
@@ -268,6 +254,7 @@ class Dispatcher:
                     return False
         except Exception as error:  # noqa: BLE001  # the worker lives on
             self._fault("delivering events", error)
+            self._drop_taken("error")
             return True
         if worked:
             self._space.set()
@@ -297,10 +284,9 @@ class Dispatcher:
 
     def _take(self) -> bool:
         """Take what is there, up to a batch or a barrier, and plan who gets what. Returns whether there was anything."""
-        taken: list[Event] = []
-        barrier: Barrier | None = None
         with self._lock:
             self._moves += 1
+            taken: list[Event] = []
             self._taken, queue = taken, self._queue
             while len(taken) < _BATCH:
                 try:
@@ -308,31 +294,43 @@ class Dispatcher:
                 except IndexError:
                     break
                 if type(item) is Barrier:
-                    barrier = item
+                    self._barrier = item
                     break
                 taken.append(item)
                 self._bytes_done += item.weight
             self._moves += 1
-        self._plan_events(taken)
-        if barrier is not None:
-            for sink in self._known():
-                barrier.expect()
-                self._plan.append((sink, barrier))
-            self._plan.append((None, barrier))
-        return bool(taken) or barrier is not None
+        return bool(taken) or self._barrier is not None
 
-    def _plan_events(self, taken: list[Event]) -> None:
-        plan: dict[Sink, list[Event]] = {}
-        for event in taken:
+    def _prepare(self, me: threading.Thread) -> bool:
+        """Prepare what was taken and plan who gets it. Returns False if this thread was replaced meanwhile."""
+        ready, mine = self._ready, self._preparing
+        for event in self._taken[len(ready) :]:
             route = event.route
-            ready = self._prepared(event) if route.sanitizers or route.injectors else event
-            for sink in route.sinks:
-                events = plan.get(sink)
-                if events is None:
+            if route.sanitizers or route.injectors:
+                if not self._working.is_set():
+                    self._working.set()
+                done = mine.prepare(event)
+                with self._lock:
+                    if self._worker is not me or self._preparing is not mine:
+                        return False
+                ready.append(done)
+            else:
+                ready.append(event)
+        self._plan_events()
+        return True
+
+    def _plan_events(self) -> None:
+        plan: dict[Sink, list[Event]] = {}
+        taken = self._taken
+        for event, ready in zip(taken, self._ready, strict=True):
+            for sink in event.route.sinks:
+                if (events := plan.get(sink)) is None:
                     events = plan[sink] = []
                 events.append(ready)
         lanes: list[Lane] = []
         with self._lock:
+            if self._taken is not taken:  # a shutdown gave them up
+                return
             self._moves += 1
             for sink, events in plan.items():
                 lane = sink.lane
@@ -342,17 +340,15 @@ class Dispatcher:
                 else:
                     lane.extend(events)
                     lanes.append(lane)
-            self._taken = ()
+            self._taken, self._ready, barrier, self._barrier = (), [], self._barrier, None
             self._moves += 1
         for lane in lanes:
             lane.serve()
-
-    def _prepared(self, event: Event) -> Event:
-        try:
-            return prepare(event, self.run_async)
-        except Exception as error:  # noqa: BLE001  # fail closed: nothing unsanitized goes out
-            self._fault("preparing an event", error)
-            return event.cleared()
+        if barrier is not None:
+            for sink in self._known():
+                barrier.expect()
+                self._plan.append((sink, barrier))
+            self._plan.append((None, barrier))
 
     def _watch(self) -> None:
         """Give the queue to a new worker when a subscriber holds the present one for too long."""
@@ -361,15 +357,29 @@ class Dispatcher:
         last: tuple[float, int] | None = None
         while self._watcher is me:
             since, sink = self._since, self._calling
-            if not since:
+            if not since and not self._preparing.since:
                 self._working.clear()
-                if not self._since:
+                if not self._since and not self._preparing.since and self._watcher is me:
                     self._working.wait()
             now = (since, sink.done) if since and sink is not None else None
             if now is not None and now == last:  # not one event further
                 self._replace(since)
             last = now
+            began = self._preparing.since
+            if began and time.monotonic() - began > _HUNG:
+                self._give_up_waiting(self._preparing)
             time.sleep(_STUCK)
+
+    def _give_up_waiting(self, preparing: Preparation) -> None:
+        """Leave a sanitizer or injector that does not come back; until it does, events go on without what it gives."""
+        with self._lock:
+            entry = preparing.entry
+            if self._worker is None or preparing is not self._preparing or entry is None or not preparing.since:
+                return
+            self._hung.add(entry)
+            self._preparing = Preparation(self.run_async, self._hung, self._fault)
+            self._start_worker()
+        warn(entry, "does not come back", "until it does, events go out as if it had failed")
 
     def _replace(self, since: float) -> None:
         with self._lock:
@@ -431,9 +441,18 @@ class Dispatcher:
             item = self._queue.popleft()
             if not isinstance(item, Barrier):
                 self._drop(item, "shutdown")
+        self._drop_taken("shutdown")  # a sanitizer may hang
         for sink in self._known():
             if sink.lane is not None:
                 sink.lane.stop()
+
+    def _drop_taken(self, reason: str) -> None:
+        with self._lock:
+            self._moves += 1
+            for event in self._taken:
+                self._drop(event, reason)
+            self._taken, self._ready = (), []
+            self._moves += 1
 
     def _is_inside(self) -> bool:
         return inside.get() == self.run_async
@@ -473,13 +492,9 @@ class Dispatcher:
         return FlushReport(*self._count(self._known(), every=True), timed_out)
 
     def stats(self) -> dict[str, dict[str, Any]]:
-        """Give the account of each subscriber, by name."""
+        """Give the account of each subscriber, by name; of several with one name, the later ones as ``name#2``."""
         found: dict[str, dict[str, Any]] = {}
-        for sink in self._known():
+        for label, sink in labelled(self._known()).items():
             delivered, pending, _ = self._count((sink,), every=False)
-            found[sink.name] = sink.account(delivered, pending, dict(sink.dropped))
+            found[label] = sink.account(delivered, pending, dict(sink.dropped))
         return found
-
-
-def _is_root(event: Event) -> bool:
-    return event.kind == "scope" and event.source.parent_uuid is None

@@ -12,6 +12,7 @@ import msgspec
 
 from relay_core.claims import responses_of
 from relay_core.errors import UsageError
+from relay_core.event_lines import ATOF_VERSION, mark_line, scope_line
 from relay_core.ids import uuid_of
 from relay_core.timestamps import iso_time, parse_time
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ATOF_VERSION", "Deferred", "Event", "MarkEvent", "ScopeEvent", "parse_event"]
 
-ATOF_VERSION: Final = "0.1"
 _OTEL_STATUS: Final = {"ok": "OK", "cached": "OK", "error": "ERROR"}
 _LACKING: Final[Any] = msgspec.UNSET
 _REPLACEABLE: Final = frozenset({"name", "data", "metadata", "category_profile"})
@@ -210,7 +210,14 @@ class Event(msgspec.Struct, eq=False, gc=False):
 
     def to_json(self) -> bytes:
         """Write one ATOF line, without the line end."""
-        return self._cached("json", self._make_json)
+        line: bytes | None = None if self.cache is None else self.cache.get("json")
+        if line is None:
+            line = self._make_json()
+            if self.cache is None:
+                self.cache = {"json": line}
+            else:
+                self.cache["json"] = line
+        return line
 
     def to_dict(self) -> dict[str, Any]:
         """Give all fields of the line as plain values; the caller owns the result."""
@@ -239,6 +246,12 @@ class Event(msgspec.Struct, eq=False, gc=False):
         if (self.cache is not None and "data" in self.cache) or type(raw) in _MADE_LATE:
             return _encode(self.data)
         return b"null" if raw is None else self.encoder.json(raw)
+
+    def _profile_json(self) -> bytes:
+        if self.view is None and (self.cache is None or "category_profile" not in self.cache):
+            raw = self.raw_profile
+            return self.encoder.json(raw) if raw else b"null" if raw is None else b"{}"
+        return _encode(self.category_profile)
 
     def _make_metadata(self) -> dict[str, Any] | None:
         raw = self.raw_metadata
@@ -352,34 +365,21 @@ class ScopeEvent(Event, eq=False, gc=False):
         return {**(profile or {}), **self.encoder.tree(self.encoder.freeze(found))} if found else profile
 
     def _metadata_json(self) -> bytes:
-        """The metadata's JSON; that of an uneventful end is known."""
-        known = self.cache is not None and "metadata" in self.cache
-        plain = not known and self.detail == "end" and self.raw_metadata is None and self.view is None
-        if plain and self.source.status == "ok":
-            return _UNEVENTFUL
-        metadata = self.metadata
-        return b"null" if metadata is None else _encode(metadata)
+        """The metadata's JSON; what an uneventful end adds to it is known."""
+        if self.view is None and (self.cache is None or "metadata" not in self.cache):
+            raw = self.raw_metadata
+            if self.detail == "start":
+                return b"null" if raw is None else self.encoder.json(raw)
+            if self.source.status == "ok":
+                given = b"{}" if raw is None else self.encoder.json(raw)
+                if given == b"{}":
+                    return _UNEVENTFUL
+                if given.find(b'"otel.status_code"') < 0 and given.find(b'"relay.status"') < 0:
+                    return b"%b,%b" % (given[:-1], _UNEVENTFUL[1:])
+        return _encode(self.metadata)
 
     def _make_json(self) -> bytes:
-        profile = self.category_profile
-        parent = self.parent_uuid
-        return (
-            b'{"atof_version":"0.1","attributes":%b,"category":"%b","category_profile":%b,"data":%b,"data_schema":null,'
-            b'"kind":"scope","metadata":%b,"name":%b,"parent_uuid":%b,"propagation_root_uuid":"%b",'
-            b'"scope_category":"%b","timestamp":"%b","uuid":"%b"}'
-        ) % (
-            _encode(self.source.attributes) if self.source.attributes else b"[]",
-            self.category.encode(),
-            b"null" if profile is None else _encode(profile),
-            self._data_json(),
-            self._metadata_json(),
-            _encode(self.name),
-            b"null" if parent is None else b'"%b"' % parent.encode(),
-            (self.propagation_root_uuid or self.uuid).encode(),
-            self.scope_category.encode(),
-            iso_time(self.timestamp_ns).encode(),
-            self.uuid.encode(),
-        )
+        return scope_line(self, self._data_json(), self._profile_json(), self._metadata_json())
 
 
 class MarkEvent(Event, eq=False, gc=False):
@@ -430,23 +430,7 @@ class MarkEvent(Event, eq=False, gc=False):
         return self.new_name or (self.route.encoder.name(self.detail.name) if self.route else self.detail.name)
 
     def _make_json(self) -> bytes:
-        parent, root = self.parent_uuid, self.propagation_root_uuid
-        return _encode(
-            {
-                "atof_version": ATOF_VERSION,
-                "category": self.category,
-                "category_profile": self.category_profile,
-                "data": msgspec.Raw(self._data_json()),
-                "data_schema": self.data_schema,
-                "kind": "mark",
-                "metadata": self.metadata,
-                "name": self.name,
-                "parent_uuid": parent,
-                "propagation_root_uuid": root,
-                "timestamp": iso_time(self.timestamp_ns),
-                "uuid": self.uuid,
-            }
-        )
+        return mark_line(self, self._data_json())
 
 
 def parse_event(line: bytes | str | dict[str, Any]) -> ScopeEvent | MarkEvent:

@@ -17,11 +17,15 @@ __all__ = ["next_number", "parse_uuid", "uuid_of", "uuid_text"]
 _VERSION_AND_VARIANT = (0x7 << 76) | (0b10 << 62)
 _UUID_LENGTH = 36
 _LOW_64 = (1 << 64) - 1
+_COUNTER_DIGITS = 10  # 40 bits
 
 next_number = count(1).__next__
 _epochs: list[
     tuple[int, int, int]
 ] = []  # first number, salt and clock offset: of the process's ancestors, then its own
+
+
+_written: tuple[int, str, tuple[int, int, int] | None] = (0, "", None)  # what identities of one millisecond share
 
 
 def _reseed() -> None:
@@ -37,9 +41,16 @@ if hasattr(os, "register_at_fork"):
 
 def uuid_of(number: int, monotonic_ns: int) -> str:
     """Write the identity that was drawn as `number` at `monotonic_ns` (``time.perf_counter_ns``) as UUID text."""
-    for first, salt, offset in reversed(_epochs):
+    global _written
+    for epoch in reversed(_epochs):
+        first, salt, offset = epoch
         if number >= first:  # else it was drawn before the fork, and keeps the identity that the parent gives it
-            return uuid_text(((monotonic_ns + offset) // 1_000_000 << 80 | salt) + number)
+            milliseconds = (monotonic_ns + offset) // 1_000_000
+            known, prefix, of = _written
+            if known != milliseconds or of is not epoch:
+                prefix = uuid_text(milliseconds << 80 | salt)[:-_COUNTER_DIGITS]
+                _written = (milliseconds, prefix, epoch)  # one tuple, so that threads never mix two
+            return f"{prefix}{number:010x}"
     raise ValueError(f"no identity has the number {number}")
 
 

@@ -76,6 +76,9 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, eq=False, omit_defaults=Tr
     def __eq__(self, other: object) -> bool:
         return same(self, other) if isinstance(other, Node) else NotImplemented
 
+    def __ne__(self, other: object) -> bool:  # that of the base compares identities
+        return not same(self, other) if isinstance(other, Node) else NotImplemented
+
     def __hash__(self) -> int:
         # Text fields only: what else makes two nodes equal has no cheap hash that ignores paths and the order of keys.
         values = (getattr(self, name) for name in self.compared_fields())

@@ -7,10 +7,23 @@ import types
 import uuid
 from typing import TYPE_CHECKING, Any, Final, cast
 
+import msgspec
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["class_dict", "find", "instance_dict", "mro_of", "qualname", "sizer", "slot", "type_name", "type_of"]
+__all__ = [
+    "class_dict",
+    "expands",
+    "find",
+    "instance_dict",
+    "mro_of",
+    "qualname",
+    "sizer",
+    "slot",
+    "type_name",
+    "type_of",
+]
 
 _NAME_CHARS: Final = 256
 type_of: Callable[[Any], type[Any]] = type
@@ -60,6 +73,12 @@ def instance_dict(obj: object, mro: tuple[type, ...]) -> dict[Any, Any] | None:
     return cast("dict[Any, Any]", found) if type(found) is dict else None
 
 
+def slots(obj: object, mro: tuple[type, ...]) -> list[Any]:
+    """Read all slots of an instance, whatever its classes say of them."""
+    names = {name for base in mro for name, own in class_dict(base).items() if type(own) is types.MemberDescriptorType}
+    return [slot(obj, mro, name) for name in names]
+
+
 def slot(obj: object, mro: tuple[type, ...], name: str) -> Any:
     getter = find(mro, name)
     if type(getter) is not types.MemberDescriptorType:
@@ -71,6 +90,7 @@ def slot(obj: object, mro: tuple[type, ...], name: str) -> Any:
 
 
 _known: dict[int, tuple[type, Callable[[Any], int]]] = {}
+_expanding: dict[int, tuple[type, bool]] = {}
 _KNOWN_LIMIT: Final = 2048
 _FIELD_LISTS: Final = ("__dataclass_fields__", "__attrs_attrs__")
 _NO_LIMIT: Final = 1 << 62
@@ -113,6 +133,7 @@ def sizer(kind: type) -> Callable[[Any], int]:
 
 
 _BOUNDED: Final[tuple[Any, ...]] = (dict, list, tuple, set, frozenset)
+_CONTAINERS: Final = frozenset(map(id, _BOUNDED))
 _LENGTHS: Final[dict[Any, Callable[[Any], int]]] = {base: base.__len__ for base in _BOUNDED}
 
 
@@ -139,6 +160,18 @@ def _sizer(kind: type, mro: tuple[type, ...]) -> Callable[[Any], int]:
         if all(type(one) is types.MemberDescriptorType or not _is_computed(type_of(one)) for one in found)
         else _never
     )
+
+
+def expands(kind: type) -> bool:
+    """Tell whether `msgspec.to_builtins` goes on into what an instance holds, without asking a hook about it."""
+    known = _expanding.get(id(kind))
+    if known is None:
+        if len(_expanding) >= _KNOWN_LIMIT:
+            _expanding.clear()
+        mro = mro_of(kind)
+        own = any(base is msgspec.Struct or name in class_dict(base) for base in mro for name in _FIELD_LISTS)
+        known = _expanding[id(kind)] = (kind, own or any(id(base) in _CONTAINERS for base in mro))
+    return known[1]
 
 
 def _is_computed(kind: type) -> bool:

@@ -21,7 +21,7 @@ _tuple: Any = tuple
 _set: Any = set
 _frozenset: Any = frozenset
 
-_BUDGET: Final = 0.015  # seconds on the caller's thread
+_BUDGET: Final = 0.015  # seconds of the caller's thread; a busy machine must not cost records
 _LOOK_EVERY: Final = 128  # values between two looks at the clock
 _STACK: Final = 100  # levels; the default depth limit is lower
 _PLAIN: Final = frozenset(map(id, (str, int, float, bool, type(None), Note, *KEEP)))
@@ -57,7 +57,7 @@ class _Walk:
         self._max_items = max_items
         self._passed = _PLAIN | passed
         self._path: set[int] = set()
-        self._deadline = time.perf_counter() + _BUDGET
+        self._deadline = time.thread_time() + _BUDGET
         self._countdown = _LOOK_EVERY
         self._spent = False
 
@@ -139,7 +139,7 @@ class _Walk:
         self._countdown -= 1
         if self._countdown <= 0:
             self._countdown = _LOOK_EVERY
-            self._spent = self._spent or time.perf_counter() > self._deadline
+            self._spent = self._spent or time.thread_time() > self._deadline
         return self._spent
 
 

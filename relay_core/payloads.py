@@ -10,15 +10,17 @@ more dollar sign.
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from relay_core.payload_census import glance, look
 from relay_core.payload_hooks import KEEP, Note, reduce_object
-from relay_core.payload_scan import Scan
+from relay_core.payload_scan import KEY_CHARS, Scan
 from relay_core.payload_tree import MARKER, Bounds, Normaliser
-from relay_core.payload_types import sizer, type_name, type_of
+from relay_core.payload_types import type_name, type_of
 from relay_core.payload_walk import walk
 from relay_core.redaction import Redactor
 
@@ -78,20 +80,22 @@ def _hook(obj: Any) -> Any:
     plain = reduce_object(obj)
     if type(plain) is Note:
         return walk(obj, DEFAULT_LIMITS.max_depth, DEFAULT_LIMITS.max_items, (Frozen,)) if plain.rest else plain
-    if not _fits(plain, DEFAULT_LIMITS.max_items):
+    if not _may_copy(plain, DEFAULT_LIMITS):
         return walk(plain, DEFAULT_LIMITS.max_depth, DEFAULT_LIMITS.max_items, (Frozen,))
     return plain
 
 
 _copy: Final = partial(msgspec.to_builtins, builtin_types=(*KEEP, Frozen, Note), enc_hook=_hook)
-_join: Final = "".join
 _pack_into: Final = msgspec.msgpack.Encoder().encode_into
-_ATOMS: Final = frozenset(
-    map(id, (str, int, float, bool, type(None), bytes, Frozen, Note))
-)  # a class may forge its hash
-_PLAIN: Final = _ATOMS | frozenset(map(id, (dict, list, tuple)))
-_BUFFERS: Final = (8_192, 65_536, 1_048_576)  # bytes
-_SMALL: Final = 16  # entries; wider containers are not looked into one by one
+_OWN: Final = frozenset(map(id, (Frozen, Note)))  # a class may forge its hash
+_ATOMS: Final = frozenset(map(id, (str, int, float, bool, type(None), bytes))) | _OWN
+_SIZES: Final = (480, 8_192, 65_536, 1_048_576)  # bytes
+_BUFFERS: Final = ((), _SIZES[1:], _SIZES)  # by what `glance` says
+_unpack: Final = msgspec.msgpack.Decoder().decode
+_write: Final = msgspec.json.Encoder().encode
+_read: Final = msgspec.json.Decoder().decode
+_COMPARED: Final = 16_384  # bytes of JSON; larger payloads are looked at value by value, which takes no longer then
+_long_text: Final = re.compile(rb"\xda[\x04-\xff]|\xdb").search  # how MessagePack begins text above `KEY_CHARS` bytes
 _UNREADABLE: Final = Note({"unreadable": True})
 
 
@@ -124,16 +128,11 @@ def freeze(obj: Any, limits: Bounds = DEFAULT_LIMITS) -> Any:
     kind = type(obj)
     if kind is not dict and kind is not list and kind is not tuple:
         return obj if id(kind) in _ATOMS else copy_tree(obj, limits)
-    if len(obj) <= _SMALL:
-        try:  # what the payload directly holds: a few kinds of object that the C encoder knows may run code of their own
-            kinds = {*map(id, map(type, obj.values() if kind is dict else obj))}
-            if kind is dict:
-                _join(obj)
-            if not kinds <= _PLAIN:
-                return copy_tree(obj, limits)
-        except Exception:  # noqa: BLE001  # another thread changes it; a key is no text; a class forges its hash
-            return copy_tree(obj, limits)
-    for size in _BUFFERS:
+    try:  # a few kinds of object that the C encoder knows may run code of their own
+        known = glance(obj)
+    except Exception:  # noqa: BLE001  # another thread changes it; a key is no text
+        known = 0
+    for size in _BUFFERS[known]:
         buffer = bytearray(size)
         view = memoryview(buffer)  # while it is there, the encoder cannot let the buffer grow
         try:
@@ -148,10 +147,14 @@ def freeze(obj: Any, limits: Bounds = DEFAULT_LIMITS) -> Any:
     return copy_tree(obj, limits)
 
 
+def _may_copy(obj: Any, limits: Bounds) -> bool:
+    return look(obj, limits.max_depth, limits.max_items, _OWN)
+
+
 def copy_tree(obj: Any, limits: Bounds = DEFAULT_LIMITS) -> Any:
     """Take a snapshot as a tree that shares text with the original; for what is large, or not plain. Never raises."""
     try:
-        if _fits(obj, limits.max_items):
+        if _may_copy(obj, limits):
             return _copy(obj)
     except (KeyboardInterrupt, SystemExit):
         raise  # a signal of the program
@@ -161,51 +164,6 @@ def copy_tree(obj: Any, limits: Bounds = DEFAULT_LIMITS) -> Any:
         return walk(obj, limits.max_depth, limits.max_items, (Frozen,))
     except Exception:  # noqa: BLE001  # no memory or no stack left
         return _UNREADABLE
-
-
-_NARROW: Final = 8
-_LOOKS: Final = 100
-
-
-def _fits(obj: Any, limit: int) -> bool:  # noqa: C901  # on the path of every odd payload; calls would double its time
-    """Tell whether the C encoder may have this object: it knows no bounds and runs the code of a few rare types.
-
-    Small containers are looked into, breadth first, up to a hundred: those who build payloads wrap what is large or odd
-    in a few small layers. The contents of a wide inner container are not looked at one by one.
-    """
-    kind = type(obj)
-    if kind is not dict and kind is not list and kind is not tuple:
-        return id(kind) in _ATOMS or sizer(kind)(obj) <= limit
-    seen: list[Any] = [obj]
-    for container in seen:  # grows meanwhile
-        size = len(container)
-        if size > limit:
-            return False
-        if size > _NARROW and container is not obj:
-            continue
-        if type(container) is dict:
-            if not _plain_keys(container):
-                return False
-            container = container.values()  # noqa: PLW2901  # the loop below is the same for all
-        for value in container:
-            kind = type(value)
-            if kind is str:
-                continue
-            if kind is dict or kind is list or kind is tuple:
-                seen.append(value)
-            elif id(kind) not in _ATOMS and sizer(kind)(value) > limit:
-                return False
-        if len(seen) > _LOOKS:  # a few objects many times: lists of the same list of the same list ... never end
-            return 2 * len(set(map(id, seen))) > len(seen)
-    return True
-
-
-def _plain_keys(container: dict[Any, Any]) -> bool:
-    for key in container:
-        kind = type(key)
-        if kind is not str and id(kind) not in _ATOMS:
-            return False
-    return True
 
 
 class Encoder:
@@ -230,6 +188,8 @@ class Encoder:
         elif not isinstance(redaction, Redactor):
             redaction = Redactor(redaction.enabled, redaction.extra_keys, redaction.extra_patterns)
         self.redactor: Redactor = redaction
+        self._suspicious = redaction.suspicious
+        self._compared = min(_COMPARED, limits.max_string, limits.max_bytes, 2 * limits.max_items)
         self.name: Callable[[Any], str] = _Names(self.redactor).get
 
     def freeze(self, obj: Any) -> Any:
@@ -262,7 +222,29 @@ class Encoder:
             >>> Encoder().json({"a": (1, 2)})
             b'{"a":[1,2]}'
         """
+        if type(frozen) is Packed:
+            json = self._plain(frozen.data)
+            if json is not None:
+                return json
         return self._encode(frozen, markers)[0]
+
+    def _plain(self, data: bytes) -> bytes | None:
+        """Give the JSON of a packed payload that needs no change and is small enough to keep all limits by its size.
+
+        Whatever JSON cannot say (an infinite number, bytes, a key that is no text) reads back as something else.
+        """
+        try:
+            tree = _unpack(data)
+            json = _write(tree)
+            if len(json) > self._compared or json.count(b"{") + json.count(b"[") > self.limits.max_depth:
+                return None
+            if len(json) > KEY_CHARS and (data.find(b"\xda") >= 0 or data.find(b"\xdb") >= 0) and _long_text(data):
+                return None  # perhaps a key
+            if _read(json) != tree or self._suspicious(json):
+                return None
+        except Exception:  # noqa: BLE001  # the careful way decides
+            return None
+        return None if json.find(b"$") >= 0 and json.find(b'$relay"') >= 0 else json
 
     def tree(self, frozen: Any, *, markers: bool = False) -> Any:
         """Make the tree that `json` would decode to.
@@ -300,7 +282,7 @@ class Encoder:
     def _encode(self, frozen: Any, markers: bool) -> tuple[bytes, Any]:
         try:
             if type(frozen) is Packed:
-                frozen = msgspec.msgpack.decode(frozen.data)
+                frozen = _unpack(frozen.data)
             return self._quick(frozen) or self._slow(frozen, markers)
         except Exception as error:  # noqa: BLE001  # total, whatever happens
             tree = {MARKER: {"unreadable": type_name(type_of(error))}}
@@ -361,7 +343,7 @@ def _hole(_part: Any) -> None:
 
 def _open(obj: Any) -> Any:
     value = obj.value if type(obj) is Frozen else obj
-    return msgspec.msgpack.decode(value.data) if type(value) is Packed else value
+    return _unpack(value.data) if type(value) is Packed else value
 
 
 class _Names:

@@ -88,10 +88,9 @@ class Redactor:
             return False
         if self._patterns:
             return True
-        lower = json_bytes.lower()
-        if self._extra_bytes is not None and self._extra_bytes.search(lower):
+        if self._extra_bytes is not None and self._extra_bytes.search(json_bytes.lower()):
             return True
-        return maybe_secret(json_bytes, lower)
+        return maybe_secret(json_bytes)
 
     def scrub_text(self, text: str) -> str:
         """Hide credentials inside one text.
@@ -109,7 +108,7 @@ class Redactor:
         if not self.enabled:
             return text
         raw = text.encode("utf-8", "surrogatepass")
-        if maybe_secret(raw, raw.lower()):
+        if maybe_secret(raw):
             text = scrub_pairs(scrub_shapes(text))
         for pattern in self._patterns:
             text = pattern.sub(REDACTED, text)

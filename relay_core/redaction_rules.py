@@ -8,7 +8,11 @@ tests hold the two together.
 from __future__ import annotations
 
 import re
-from typing import Final
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 __all__ = [
     "BARE_TOKEN_KEY",
@@ -58,27 +62,40 @@ def plain_name(key: str) -> str:
 
 # --- shapes -----------------------------------------------------------------------------------------------------
 
-_SHAPES: Final = re.compile(
-    r"(?=[sghlnrdwpxASe\-])(?:(?<![A-Za-z0-9])(?:"
-    r"sk-(?:(?:ant|proj|svcacct|admin|or|lf)-[A-Za-z0-9_\-]{8,}|[A-Za-z0-9]{20,}|(?=[A-Za-z_\-]{0,60}[0-9])[A-Za-z0-9_\-]{16,})"
-    r"|(?:gh[pousr]|hf|gsk|npm|r8|lsv2_(?:pt|sk)|dop_v1|shp(?:at|ss|ca|pa)|whsec)_[A-Za-z0-9]{16,}(?:_[A-Za-z0-9]{6,80})?"
-    r"|[rs]k_(?:live|test)_[A-Za-z0-9]{10,}"
-    r"|(?:github|dckr)_pat_[A-Za-z0-9_\-]{16,}"
-    r"|(?:glpat|xapp|xox[abceoprs])-[A-Za-z0-9_\-]{10,}|nvapi-[A-Za-z0-9_\-]{20,}|pypi-A[A-Za-z0-9_\-]{20,}"
-    r"|(?:xai|pplx)-[A-Za-z0-9]{20,}"
-    r"|AIza[A-Za-z0-9_\-]{30,}"
-    r"|(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])"
-    r"|SG\.[A-Za-z0-9_\-]{16,80}\.[A-Za-z0-9_\-]{16,80}"
-    r"|SK[0-9a-f]{32}(?![A-Za-z0-9])"
-    r"|(?<![A-Za-z0-9_\-])eyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]*"
-    r")"
-    r"|-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
+_RUN: Final = r"[A-Za-z0-9_\-]"
+_TAIL: Final = r"[A-Za-z0-9]{16,}(?:_[A-Za-z0-9]{6,80})?"
+_TOKENS: Final = {
+    "s": (
+        rf"k-(?:(?:ant|proj|svcacct|admin|or|lf)-{_RUN}{{8,}}|[A-Za-z0-9]{{20,}}"
+        rf"|(?=[A-Za-z_\-]{{0,60}}+[0-9]){_RUN}{{16,}})|k_(?:live|test)_[A-Za-z0-9]{{10,}}|hp(?:at|ss|ca|pa)_{_TAIL}"
+    ),
+    "g": rf"h[pousr]_{_TAIL}|sk_{_TAIL}|ithub_pat_{_RUN}{{16,}}|lpat-{_RUN}{{10,}}",
+    "h": rf"f_{_TAIL}",
+    "l": rf"sv2_(?:pt|sk)_{_TAIL}",
+    "n": rf"pm_{_TAIL}|vapi-{_RUN}{{20,}}",
+    "r": rf"8_{_TAIL}|k_(?:live|test)_[A-Za-z0-9]{{10,}}",
+    "d": rf"op_v1_{_TAIL}|ckr_pat_{_RUN}{{16,}}",
+    "w": rf"hsec_{_TAIL}",
+    "p": rf"ypi-A{_RUN}{{20,}}|plx-[A-Za-z0-9]{{20,}}",
+    "x": rf"(?:app|ox[abceoprs])-{_RUN}{{10,}}|ai-[A-Za-z0-9]{{20,}}",
+    "A": rf"Iza{_RUN}{{30,}}|(?:KIA|SIA)[A-Z0-9]{{16}}(?![A-Za-z0-9])",
+    "S": rf"G\.{_RUN}{{16,80}}\.{_RUN}{{16,80}}|K[0-9a-f]{{32}}(?![A-Za-z0-9])",
+    "e": rf"(?<![_\-]e)yJ{_RUN}{{8,}}+\.{_RUN}{{8,}}+\.{_RUN}*",
+}
+"""By its first letter, the rest of a credential that starts at the start of a word."""
+_PRIVATE_KEY: Final = (
+    r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
     r"(?:[\s\\rn]{0,9}(?:Proc-Type|DEK-Info|Version|Comment):[^\n\\]{0,99}){0,4}"
-    r"[A-Za-z0-9+/=\s\\]*(?:-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----)?)"
+    r"[A-Za-z0-9+/=\s\\]*(?:-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----)?"
+)
+# Each alternative starts with a literal letter: then the search skips what is none of those letters.
+_SHAPES: Final = re.compile(
+    "|".join([*(rf"{letter}(?<![A-Za-z0-9]{letter})(?:{rest})" for letter, rest in _TOKENS.items()), _PRIVATE_KEY])
 )
 _CHARACTERS: Final = r"[A-Za-z0-9._~+/=\-]"
 _SCHEMES: Final = re.compile(
-    rf"(?=B)(?<![A-Za-z0-9])(Bearer|BEARER|Basic|BASIC)( {{1,4}})(?:(?={_CHARACTERS}{{0,80}}[0-9=_]){_CHARACTERS}{{8,}}|{_CHARACTERS}{{24,}})"
+    rf"(B(?<![A-Za-z0-9]B)(?:earer|EARER|asic|ASIC))( {{1,4}})"
+    rf"(?:(?={_CHARACTERS}{{0,80}}[0-9=_]){_CHARACTERS}{{8,}}|{_CHARACTERS}{{24,}})"
 )
 _USERINFO: Final = re.compile(r"(://[^\x00-\x20/@:\"'<>\\]{0,256}:)[^\x00-\x20/@\"'<>\\]{1,1024}(?=@)")
 _WEBHOOKS: Final = re.compile(
@@ -86,12 +103,35 @@ _WEBHOOKS: Final = re.compile(
 )
 
 
+_MATCHES: Final = 24
+_APART: Final = 64  # characters
+
+
 def scrub_shapes(text: str) -> str:
     """Hide what looks like a credential by itself."""
     text = _SHAPES.sub(REDACTED, text)
-    text = _SCHEMES.sub(rf"\1\2{REDACTED}", text)
-    text = _USERINFO.sub(rf"\1{REDACTED}", text)
-    return _WEBHOOKS.sub(rf"\1{REDACTED}", text)
+    if text.find("earer ") >= 0 or text.find("asic ") >= 0 or text.find("EARER ") >= 0 or text.find("ASIC ") >= 0:
+        text = _hide(_SCHEMES, rf"\1\2{REDACTED}", text)
+    if text.find("@") >= 0 and text.find("://") >= 0:
+        text = _hide(_USERINFO, rf"\1{REDACTED}", text)
+    if text.find("hooks.slack.com/") >= 0 or text.find("discord") >= 0:
+        text = _hide(_WEBHOOKS, rf"\1{REDACTED}", text)
+    return text
+
+
+def _hide(expression: re.Pattern[str], how: Callable[[re.Match[str]], str] | str, text: str) -> str:
+    """Replace what an expression finds; where it finds something every few characters, hide the whole rest.
+
+    That bounds the time: looking at one match takes as long as a search through hundreds of characters.
+    """
+    most = _MATCHES + len(text) // _APART
+    clean, made = expression.subn(how, text, most)
+    if made < most:
+        return clean
+    end = next(islice(expression.finditer(text), made - 1, None)).end()
+    if expression.search(text, end) is None:
+        return clean
+    return clean[: len(clean) - (len(text) - end)] + REDACTED
 
 
 # --- pairs in text ----------------------------------------------------------------------------------------------
@@ -107,19 +147,31 @@ def _after_owner(noun: str, owners: str, separator: str) -> str:
     return f"{noun}(?:{'|'.join(behind)})"
 
 
+def _any_case(words: Iterable[tuple[str, str]]) -> str:
+    """Spell words so that each alternative starts with a literal letter, see `_SHAPES`."""
+    return "|".join(f"{letter}(?i:{rest})" for first, rest in words for letter in (first, first.upper()))
+
+
+_NOUNS: Final = (
+    ("p", "ass(?:words?|wd|phrase|code)|wd"),
+    ("s", "ecret"),
+    ("k", _after_owner("key", _KEY_OWNERS, "[_. -]")[1:]),
+    ("t", _after_owner("token", _OWNERS_OF_TOKENS, "[_.-]")[1:]),
+)
 _PAIRS: Final = re.compile(
-    r"(?ia)(?P<name>pass(?:words?|wd|phrase|code)|pwd|secret"
-    rf"|{_after_owner('key', _KEY_OWNERS, '[_. -]')}|{_after_owner('token', _OWNERS_OF_TOKENS, '[_.-]')})"
-    r"(?P<gap>\\{0,3}[\"']?\s{0,3}(?:=>|[:=])\s{0,3})(?P<quote>\\{0,3}[\"'])?"
-    r"(?P<value>[^\s\"'\\,;&<>(){}\[\]]{3,})(?P<after>[(\[{]?)"
+    rf"(?a)({_any_case(_NOUNS)})"
+    r"(\\{0,3}[\"']?\s{0,3}(?:=>|[:=])\s{0,3})(\\{0,3}[\"'])?"
+    r"([^\s\"'\\,;&<>(){}\[\]]{3,})([(\[{]?)"
 )
 _LINES: Final = re.compile(
-    r"(?ia)(?P<name>authorization|cookie)(?P<gap>\\{0,3}[\"']?\s{0,3}[:=]\s{0,3}\\{0,3}[\"']?)(?P<value>[^\r\n\"'\\]{3,})"
+    rf"(?a)({_any_case((('a', 'uthorization'), ('c', 'ookie')))})"
+    r"(\\{0,3}[\"']?\s{0,3}[:=]\s{0,3}\\{0,3}[\"']?)([^\r\n\"'\\]{3,})"
 )
 _ORDINARY: Final = re.compile(
     r"(?i)(?:string|str|text|required|optional|true|false|null|none|nil|undefined|redacted|password|secret|token|value|"
     r"hidden|the|your|is|are|and|not|must|should|invalid|missing|incorrect|wrong|changed|reset|yes|no|any)[.!?:]{0,3}"
 )
+_ORDINARY_CHARS: Final = 12
 _IDENTIFIERS: Final = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*[.!?:]?")
 
 
@@ -127,7 +179,7 @@ _CREDENTIALS: Final = re.compile(r"(?i)(?:bearer|basic|token|digest|apikey|negot
 
 
 def _hide_line(match: re.Match[str]) -> str:
-    name, gap, value = match.group("name", "gap", "value")
+    name, gap, value = match.groups()
     likely = "=" in value if name.lower().endswith("cookie") else _CREDENTIALS.match(value) is not None
     if not likely or value == REDACTED or _ORDINARY.fullmatch(value):
         return match.group()
@@ -135,7 +187,7 @@ def _hide_line(match: re.Match[str]) -> str:
 
 
 def _hide_pair(match: re.Match[str]) -> str:
-    name, gap, quote, value, after = match.group("name", "gap", "quote", "value", "after")
+    name, gap, quote, value, after = match.groups()
     if REDACTED[1:-1] in value or _benign(name, gap, quote, value, after):
         return match.group()
     return f"{name}{gap}{quote or ''}{REDACTED}{after}"
@@ -143,7 +195,7 @@ def _hide_pair(match: re.Match[str]) -> str:
 
 def _benign(name: str, gap: str, quote: str | None, value: str, after: str) -> bool:
     """Tell prose, code and schemas from a credential."""
-    if _ORDINARY.fullmatch(value):
+    if len(value) <= _ORDINARY_CHARS and _ORDINARY.fullmatch(value):
         return True
     if quote:
         return False
@@ -155,72 +207,96 @@ def _benign(name: str, gap: str, quote: str | None, value: str, after: str) -> b
     spelled = value.lower()
     if "." in spelled.rstrip(".") or name.lower() in spelled:
         return True  # settings.api_key, api_key=my_api_key
-    return (":" in gap or " " in gap) and not any(letter.isdigit() for letter in value)
+    return (":" in gap or " " in gap) and (value.isalpha() or not any(letter.isdigit() for letter in value))
 
 
 def scrub_pairs(text: str) -> str:
     """Hide the value in ``api_key=...``, ``"password": "..."`` and in header lines."""
-    text = _LINES.sub(_hide_line, text)
-    return _PAIRS.sub(_hide_pair, text)
+    lower = text.lower()
+    if lower.find("authorization") >= 0 or lower.find("cookie") >= 0:
+        text = _hide(_LINES, _hide_line, text)
+    return _hide(_PAIRS, _hide_pair, text)
 
 
 # --- the cheap test ---------------------------------------------------------------------------------------------
-# One pass per rare letter: an expression that starts with a single literal byte is searched with memchr, and looks
-# around only at the hits. On lower-cased bytes, so that names match in any case.
+# Each hint is a rare first letter and what must be around it. A short text is searched once, for all hints together. A
+# long one is searched once per letter, on lower-cased bytes: an expression that starts with a single literal byte runs
+# over the rest in a tight loop, which costs less than a look at every byte for every letter.
 
 
 def _tails(owners: str, width: int) -> str:
     return "|".join(sorted({re.escape(word[-width:]) for word in owners.split("|") if len(word) >= width}))
 
 
-_KEY_TAILS: Final = _tails(_KEY_OWNERS, 3).encode()
-_TOKEN_TAILS: Final = _tails(_OWNERS_OF_TOKENS, 2).encode()
-_ON_K: Final = re.compile(
-    rb"k(?=e[yn]|ie|s[./]|-[a-z0-9_-]|_)(?:"
-    rb"(?=ey)(?:(?<=[-_. ]k)(?<=(?:%(key)s).k)|(?<=(?:%(key)s)k))"
-    rb"|(?=en(?![a-z]))(?:(?<=(?:%(token)s)tok)|(?<=(?:%(token)s)[-_.]tok))"
-    rb"|(?=en\\*\"\s*:\s*\\*\"[^\"\s]{20})|(?=ie)(?<=cook)|(?=s)(?<=hook)"
-    rb"|(?=-)(?<=sk)|(?=_[lt])(?<=[rs]k)(?=_live_|_test_)|(?=_)(?:(?<=gsk)|(?<=lsv2_sk)))"
-    % {b"key": _KEY_TAILS, b"token": _TOKEN_TAILS}
-)
-_ON_P: Final = re.compile(
-    rb"p(?:ass(?:w|phrase|code)|wd|i-(?<=(?:va|py)pi-)|plx-|at[-_](?<=(?:gl|b_|r_|sh)pat[-_])"
-    rb"|_(?<=ghp_)|p-(?<=xapp-)|m_(?<=npm_)|_v1_(?<=dop_v1_))"
-)
-_ON_CRE: Final = re.compile(rb"cre(?:t(?<=secret)|dential)")
-_ON_UNDERSCORE: Final = re.compile(
-    rb"_(?=[a-z0-9_-])(?:(?<=gh[ousr]_)|(?<=(?:hf|r8)_)|(?<=whsec_)|(?<=lsv2_)(?=pt_)|(?<=shp(?:ss|ca|pa)_))"
-)
-_RARE: Final = (
-    re.compile(rb"J(?<=eyJ)"),
-    re.compile(rb"I(?:(?<=AI)(?=za)|(?<=A[KS]I)(?=A))"),
-    re.compile(rb"G(?<=SG)(?=\.)"),
-    re.compile(rb"K(?<=SK)(?=[0-9a-f]{8})"),
-    re.compile(rb"B(?:(?=earer |EARER |asic |ASIC )|(?<=-----B)(?=EGIN ))"),
-)
-_URL_WITH_AT: Final = re.compile(rb"://[^\x00-\x20/@\"'<>\\]{0,5200}@")
-_FEW: Final = 64
-
-
-def maybe_secret(raw: bytes, lower: bytes) -> bool:
-    """Tell from JSON or text bytes, and the same lower-cased, whether any rule could match."""
-    # The method find is much faster than the operator in, which first tries to read its operand as a number.
-    return bool(
-        _ON_CRE.search(lower)
-        or _ON_P.search(lower)
-        or _ON_K.search(lower)
-        or (lower.find(b"_") >= 0 and _ON_UNDERSCORE.search(lower))
-        or (raw.find(b"@") >= 0 and _URL_WITH_AT.search(raw))
-        or (lower.find(b"z") >= 0 and lower.find(b"authoriz") >= 0)
-        or (lower.find(b"x") >= 0 and (lower.find(b"xox") >= 0 or lower.find(b"xai-") >= 0))
-        or _any_rare(raw)
+_TAILS: Final = {b"key": _tails(_KEY_OWNERS, 3).encode(), b"token": _tails(_OWNERS_OF_TOKENS, 2).encode()}
+_ANY_CASE: Final = {
+    b"c": rb"re(?:t(?<=secret)|dential)",
+    b"p": (
+        rb"(?:ass(?:w|phrase|code)|wd|i-(?<=(?:va|py)pi-)|plx-|at[-_](?<=(?:gl|b_|r_|sh)pat[-_])"
+        rb"|_(?<=ghp_)|p-(?<=xapp-)|m_(?<=npm_)|_v1_(?<=dop_v1_))"
+    ),
+    b"k": (
+        rb"(?=e[yn]|ie|s[./]|-[a-z0-9_-]|_)(?:"
+        rb"(?=ey)(?:(?<=[-_. ]k)(?<=(?:%(key)s).k)|(?<=(?:%(key)s)k))"
+        rb"|(?=en(?![a-z]))(?:(?<=(?:%(token)s)tok)|(?<=(?:%(token)s)[-_.]tok))"
+        rb"|(?=en\\*\"\s*:\s*\\*\"[^\"\s]{20})|(?=ie)(?<=cook)|(?=s)(?<=hook)"
+        rb"|(?=-)(?<=sk)|(?=_[lt])(?<=[rs]k)(?=_live_|_test_)|(?=_)(?:(?<=gsk)|(?<=lsv2_sk)))"
     )
+    % _TAILS,
+    b"_": (
+        rb"(?<=[ousrf82ca]_)(?=[a-z0-9_-])(?:"
+        rb"(?<=gh[ousr]_)|(?<=(?:hf|r8)_)|(?<=whsec_)|(?<=lsv2_)(?=pt_)|(?<=shp(?:ss|ca|pa)_))"
+    ),
+    b"z": rb"(?<=authoriz)",
+    b"x": rb"(?:ox|ai-)",
+}
+_EXACT_CASE: Final = {
+    b"J": rb"(?<=eyJ)",
+    b"I": rb"(?:(?<=AI)(?=za)|(?<=A[KS]I)(?=A))",
+    b"G": rb"(?<=SG)(?=\.)",
+    b"K": rb"(?<=SK)(?=[0-9a-f]{8})",
+    b"B": rb"(?:(?=earer |EARER |asic |ASIC )|(?<=-----B)(?=EGIN ))",
+}
+
+
+def _all_hints() -> re.Pattern[bytes]:
+    """Join all hints, each behind its literal first letter: then the search skips what is none of those letters."""
+    hints = [rb"%b%b" % hint for hint in _EXACT_CASE.items()]
+    for letter, around in _ANY_CASE.items():
+        hints += [rb"%b(?i:%b)" % (spelled, around) for spelled in {letter: 0, letter.upper(): 0}]
+    return re.compile(b"|".join([*hints, rb"/(?<=:/)/[^\x00-\x20/@\"'<>\\]{0,5200}@"]))
+
+
+_ALL: Final = _all_hints().search
+_FREQUENT: Final = [re.compile(letter + _ANY_CASE[letter]).search for letter in (b"c", b"p", b"k")]
+_SELDOM: Final = [(letter, re.compile(letter + _ANY_CASE[letter]).search) for letter in (b"_", b"z", b"x")]
+_RARE: Final = [(letter, re.compile(letter + around)) for letter, around in _EXACT_CASE.items()]
+_URL_WITH_AT: Final = re.compile(rb"://[^\x00-\x20/@\"'<>\\]{0,5200}@").search
+_FEW: Final = 64
+_SHORT: Final = 512  # bytes; above, several searches that start with one literal each are faster than one for all
+
+
+def maybe_secret(raw: bytes, lower: bytes | None = None) -> bool:
+    """Tell from JSON or text bytes, and perhaps the same lower-cased, whether any rule could match."""
+    if len(raw) <= _SHORT:
+        return _ALL(raw) is not None
+    if lower is None:
+        lower = raw.lower()
+    # The method find is much faster than the operator in, which first tries to read its operand as a number.
+    for search in _FREQUENT:
+        if search(lower):
+            return True
+    if raw.find(b"@") >= 0 and _URL_WITH_AT(raw):
+        return True
+    for letter, search in _SELDOM:
+        if lower.find(letter) >= 0 and search(lower):
+            return True
+    return _any_rare(raw)
 
 
 def _any_rare(raw: bytes) -> bool:
     """Search shapes with a capital letter: few hits are checked one by one, many with one search."""
-    for expression in _RARE:
-        letter = expression.pattern[:1]
+    for letter, expression in _RARE:
         at = raw.find(letter)
         if at < 0:
             continue

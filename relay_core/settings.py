@@ -263,11 +263,14 @@ class Check:
             self.report(join_key(where, field.encode_name), f"missing; expected {expected}")
 
     def _refused(self, tp: Any, value: object, key: str, error: Exception) -> None:
-        if not _is_struct(_bare(tp)) or not _is_mapping(value):
+        schema = _bare(tp)
+        if typing.get_origin(schema) in (typing.Union, types.UnionType):
+            schema = _bare(_member(typing.get_args(schema), value))
+        if not _is_struct(schema) or not _is_mapping(value):
             self.report(key, f"expected {_in_words(inspect.type_info(tp), value)}, got {_shown(value, key)}")
             return
         secrets = sorted(_secret_texts(value, key), key=len, reverse=True)
-        fields = {field.encode_name for field in msgspec.structs.fields(_bare(tp))}
+        fields = {field.encode_name for field in msgspec.structs.fields(schema)}
         for line in str(error.__cause__ or error).splitlines() or ["not accepted"]:
             text = functools.reduce(lambda text, secret: text.replace(secret, HIDDEN), secrets, line)
             name, colon, rest = text.partition(": ")

@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "run": "Run a program, unchanged, under Relay.",
     "view": "Show event files as a tree.",
     "tail": "Follow an event file as it grows.",
+    "convert": "Turn an event file into another format.",
     "doctor": "Examine the installation, or an event file.",
     "plugins": "List the installed plugins.",
     "adapters": "List the installed adapters.",

@@ -190,7 +190,7 @@ def test_lists_in_the_environment(user_env):
 
 
 def test_unknown_variables_are_warnings_and_others_are_left_alone():
-    quiet = ["RELAY_BENCH_PEERS", "RELAY_AUTOLOAD", "RELAY_CORPUS", "RELAY_CONTEXT", "PATH", "RELAYS"]
+    quiet = ["RELAY_BENCH_PEERS", "RELAY_AUTOLOAD", "RELAY_CORPUS", "RELAY_CONTEXT", "RELAY_DEBUG", "PATH", "RELAYS"]
     config = load(env=dict.fromkeys(quiet, "x") | {"RELAY_QUEUE_POLICI": "hunter2", "RELAY_DISABLE": "1"})
     assert config.warnings == (
         "RELAY_QUEUE_POLICI: unknown variable, ignored; did you mean RELAY_QUEUE_POLICY?",
@@ -466,6 +466,27 @@ def test_validate_section_stands_alone():
     assert (value, found) == (Rotation(3), [])
     assert validate_section(Rotation, 7, "", {}) == (None, ["expected a table, got 7"])
     assert validate_section(Rotation, {}, "x", {}, partial=True) == (None, [])
+
+
+class Window(msgspec.Struct):
+    low: int = 0
+    high: int = 1
+
+    def __post_init__(self) -> None:
+        if self.low > self.high:
+            raise ValueError("low: above high")
+
+
+class Optional(msgspec.Struct):
+    window: Window | None = None
+    windows: list[Window | None] = []
+
+
+def test_what_an_optional_table_refuses_is_reported_like_any_other():
+    wrong = {"low": 3, "high": 2}
+    assert validate_section(Optional, {"window": wrong}, "x", {}) == (None, ["x.window.low: above high"])
+    assert validate_section(Optional, {"windows": [wrong]}, "x", {}) == (None, ["x.windows[0].low: above high"])
+    assert validate_section(Optional, {"window": 5}, "x", {})[1] == ["x.window: expected a table, got 5"]
 
 
 # Secrets

@@ -491,3 +491,68 @@ class TestFlushAndShutdown:
         relay.subscriber(ending)
         relay.mark("m")
         assert done.wait(1.0)
+
+
+class TestPreparation:
+    def test_a_sanitizer_that_hangs_holds_events_up_for_a_moment_only(self, relay, caplog):
+        free, calls, seen = threading.Event(), [], []
+
+        def stuck(event):
+            calls.append(event.name)
+            free.wait(20)
+            return event
+
+        relay.subscriber(seen.append)
+        relay.register("sanitizer", stuck, name="stuck")
+        for name in ("one", "two", "three"):
+            relay.mark(name, data={"secret": name})
+        began = time.monotonic()
+        with caplog.at_level(logging.WARNING, logger="relay"):
+            report = relay.flush(timeout=10.0)
+        assert time.monotonic() - began < 5.0
+        assert report == (3, 0, 0, False)
+        assert [(event.name, event.data) for event in seen] == [("one", None), ("two", None), ("three", None)]
+        assert calls == ["one"]
+        assert any("'stuck'" in line and "does not come back" in line for line in caplog.messages)
+        free.set()
+        wait_for(lambda: not relay.dispatcher._hung)
+        relay.mark("four", data={"n": 4})
+        assert relay.flush(timeout=5.0).pending == 0
+        assert [event.data for event in seen[3:]] == [{"n": 4}]
+
+    def test_an_injector_that_hangs_adds_nothing_and_sanitizers_still_run(self, relay):
+        free, seen = threading.Event(), []
+        relay.subscriber(seen.append)
+        relay.register("metadata_injector", lambda event: {"late": free.wait(20)}, name="stuck")
+        relay.register("sanitizer", lambda event: event.replace(data="clean"), name="clean")
+        relay.mark("one", data="dirty")
+        assert relay.flush(timeout=10.0) == (1, 0, 0, False)
+        assert (seen[0].data, seen[0].metadata) == ("clean", None)
+        free.set()
+
+    def test_shutdown_gives_up_what_a_hanging_sanitizer_holds(self, monkeypatch):
+        monkeypatch.setattr("relay_core.dispatch._HUNG", 60.0)
+        relay, free, seen = Relay(), threading.Event(), []
+        relay.subscriber(seen.append, name="seen")
+        relay.register("sanitizer", lambda event: free.wait(20) and event, name="stuck")
+        for name in ("one", "two"):
+            relay.mark(name)
+        assert relay.shutdown(timeout=0.3) == (0, 0, 2, True)
+        assert relay.stats()["subscribers"]["seen"]["dropped"] == {"shutdown": 2}
+        free.set()
+        time.sleep(0.1)
+        assert seen == []
+        assert relay.dispatcher.report().delivered == 0
+
+
+def test_accounts_of_subscribers_with_one_name_are_kept_apart(relay):
+    one, two = Names(), Names()
+    relay.register("subscriber", one, name="same")
+    relay.mark("first")
+    assert relay.flush(timeout=3.0).pending == 0
+    with relay.scope("agent") as scope:
+        scope.register("subscriber", two, name="same")  # here only
+        relay.mark("second")
+    assert relay.flush(timeout=3.0).pending == 0
+    found = relay.stats()["subscribers"]
+    assert {label: account["delivered"] for label, account in found.items()} == {"same": 4, "same#2": 2}

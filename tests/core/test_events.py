@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 
 import pytest
 
@@ -296,3 +297,41 @@ def test_cleared_keeps_nothing_but_identity(rec):
         assert bare["metadata"] == {"otel.status_code": "OK", "relay.status": "ok"}
         assert (bare["uuid"], bare["name"]) == (end.uuid, "s")
     assert rec.start("s").cleared().metadata is None
+
+
+def test_a_line_takes_few_steps(rec):
+    arguments = {"query": "weather in Zurich", "limit": 5, "filters": {"lang": "en"}}
+    for _ in range(3):
+        rec.relay.call_tool("search", arguments, lambda _: {"status": "ok"})
+    for event, most in zip(rec.events[4:6], (80, 50), strict=True):
+        steps = []
+        sys.setprofile(lambda _frame, what, _arg: what in ("call", "c_call") and steps.append(what))  # noqa: B023  # used at once
+        try:
+            event.to_json()
+        finally:
+            sys.setprofile(None)
+        assert 10 < len(steps) < most
+
+
+@pytest.mark.parametrize(
+    "given", [None, {"team": "a"}, {"otel.status_code": "mine", "b": 1}, {"relay.status": "x"}, {"n": float("nan")}]
+)
+def test_given_metadata_and_the_outcome_are_one_object(rec, given):
+    with rec.relay.scope("s", metadata=given):
+        pass
+    end = rec.end("s")
+    written = json.loads(end.to_json())["metadata"]
+    assert written == end.metadata
+    assert written["relay.status"] == "ok" and written["otel.status_code"] == "OK"
+    assert set(given or ()) <= set(written)
+
+
+def test_identities_of_others_cannot_break_a_line():
+    line = {
+        "kind": "scope", "uuid": 'a"b', "parent_uuid": '"},', "propagation_root_uuid": "\\", "timestamp": "2026-01-01T00:00:00Z",
+        "name": "n", "category": 'c"', "scope_category": "start",
+    }  # fmt: skip
+    again = json.loads(parse_event(line).to_json())
+    assert {key: again[key] for key in line if key != "timestamp"} == {
+        k: v for k, v in line.items() if k != "timestamp"
+    }

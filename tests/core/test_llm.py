@@ -47,6 +47,7 @@ class TestNodes:
 
     def test_path_takes_no_part_in_equality_or_hash(self):
         assert TextPart("a", path=("x",)) == TextPart("a")
+        assert not TextPart("a", path=("x",)) != TextPart("a")
         assert hash(TextPart("a", path=("x",))) == hash(TextPart("a"))
         left = Message("user", [TextPart("a", path=("x",)), NativePart("p", "k", {"a": 1, "b": 2})])
         right = Message("user", [TextPart("a"), NativePart("p", "k", {"b": 2, "a": 1})], path=("y",))

@@ -252,6 +252,27 @@ def test_a_lane_is_bounded_and_counts_what_it_gives_up(monkeypatch):
     assert [name for name, _, _ in gate.seen] == ["first", *(f"m{n}" for n in range(20))]
 
 
+def test_a_lane_is_bounded_by_bytes_too(monkeypatch):
+    monkeypatch.setattr("relay_core.delivery._LANE_BYTES", 10_000)
+    relay = Relay()
+    gate = Gate()
+    relay.subscriber(gate)
+    relay.mark("first")
+    deadline = time.monotonic() + 3.0
+    while not account(relay, "gate")["own_thread"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    for n in range(8):
+        relay.mark(f"m{n}", data="x" * 4_000)
+    while account(relay, "gate")["dropped"] != {"subscriber_slow": 5}:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    gate.free.set()
+    assert relay.flush(timeout=3.0) == (4, 0, 5, False)
+    relay.mark("later", data="x" * 4_000)  # there is room again
+    assert relay.flush(timeout=3.0) == (5, 0, 5, False)
+
+
 def test_a_lane_ends_with_its_subscriber_and_serves_late_events(monkeypatch):
     monkeypatch.setattr("relay_core.delivery._LANE_LOOK", 0.02)
     relay = Relay()

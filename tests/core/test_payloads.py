@@ -20,6 +20,7 @@ import unittest.mock
 import uuid
 
 import attrs
+import msgspec
 import pydantic
 import pytest
 from hypothesis import given, settings
@@ -377,18 +378,14 @@ def hostile(act, base, args):
 EXPECTED = {"dict": {"a": 1}, "list": [1], "tuple": [1], "set": [1], "frozenset": [1], "str": "x", "int": 5, "float": 1.5, "deque": [1], "point": {"x": 1, "y": None}, "uuid": str(uuid.UUID(int=7)), "decimal": "1", "date": "2026-01-01", "datetime": "2026-01-01T00:00:00"}  # fmt: skip
 
 
-# Subclasses of what the C encoder reads natively: their own code is kept out where a payload directly holds them.
-KNOWN_TO_THE_ENCODER = {"set", "frozenset", "uuid", "decimal", "date", "datetime", "point"}
-
-
 @pytest.mark.parametrize("act", ACTS)
 @pytest.mark.parametrize("base", BASES)
 def test_no_code_of_a_hostile_object_runs(act, base):
     value = hostile(act, *BASES[base])
     start = time.perf_counter()
     results = [tree_of(value), tree_of([value])[0], tree_of({"a": value})["a"], tree_of((value, 10**400))[0]]
-    if base not in KNOWN_TO_THE_ENCODER:
-        results.append(tree_of({"a": {"b": [value]}})["a"]["b"][0])
+    results.append(tree_of({"a": {"b": [value]}})["a"]["b"][0])
+    results.append(tree_of([object(), [[{"n": n} for n in range(500)], [value]]])[1][1][0])  # wide, but not plain
     assert time.perf_counter() - start < 10  # any hang is 30 s
     assert all(result == results[0] for result in results)
     if base in EXPECTED:
@@ -398,6 +395,65 @@ def test_no_code_of_a_hostile_object_runs(act, base):
     assert tree_of({value if base not in ("dict", "list", "set", "bytearray", "deque") else 1: 1})
     encoder.name(value)
     encoder.text(value)
+
+
+class Pair(typing.NamedTuple):
+    a: list
+    b: int
+
+
+class Holder(msgspec.Struct):
+    held: typing.Any
+
+
+@pytest.mark.parametrize("base", ["set", "frozenset", "uuid", "decimal", "point"])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda value: [{1, 2}, {"deep": [value]}],
+        lambda value: Point([[value]]),
+        lambda value: [Holder([value])],
+        lambda value: collections.OrderedDict(a=[[value]]),
+        lambda value: [Pair([value], 1)],
+        lambda value: [{1}, *[{"n": n} for n in range(300)], [[[value]]]],
+    ],
+)
+def test_what_the_encoder_goes_into_by_itself_is_looked_at(base, wrap):
+    start = time.perf_counter()
+    tree_of(wrap(hostile("hang", *BASES[base])))
+    assert time.perf_counter() - start < 10  # any hang is 30 s
+
+
+def test_long_text_that_is_not_ascii_is_not_encoded_by_the_caller():
+    text = "\u00e9" * 50_000_000
+    for payload in (text, {"x": text}, {"messages": [{"role": "user", "content": text}]}, ["a", [text]]):
+        spent = []
+        for _ in range(3):
+            start = time.thread_time()
+            freeze(payload)
+            spent.append(time.thread_time() - start)
+        assert min(spent) < 0.05, payload.keys() if isinstance(payload, dict) else type(payload)
+    assert freeze({"x": text})["x"] is text
+
+
+def test_the_short_way_and_the_careful_way_agree():
+    values = [
+        {"a": [1, 2.5, None, True, "x"]}, [math.nan], [[-math.inf]], {"a": {1: 2}}, {"a": {"b": b"x"}}, [2**64 - 1, -(2**63)],
+        {"$relay": 1}, {"price": "$5"}, {"a": [[uuid.UUID(int=1)]]}, {"k" * 2000: 1}, {"a": {"k" * 2000: "v"}}, ["x" * 3000],
+        {"a": {"password": "hunter2"}}, nested(70), {"n": list(range(30_000))}, ["\u00e9"], {}, [], [[[dt.datetime(2026, 1, 1, tzinfo=dt.UTC)]]],
+    ]  # fmt: skip
+    for limits in (Limits(), Limits(max_depth=3, max_items=4, max_string=6, max_bytes=300)):
+        made = Encoder(limits)
+        for value in values:
+            assert made.json(freeze(value)) == made._encode(freeze(value), False)[0], value
+            assert made.json(made.freeze(value)) == made._encode(freeze(value), False)[0], value
+
+
+def nested(depth):
+    value = 1
+    for _ in range(depth):
+        value = [value]
+    return value
 
 
 @pytest.mark.parametrize("act", ACTS)

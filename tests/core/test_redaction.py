@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from relay_core import redaction_rules
 from relay_core.payloads import Encoder
 from relay_core.redaction import REDACTED, Redactor
 from relay_core.redaction_rules import SECRET_KEY, maybe_secret, plain_name, scrub_pairs, scrub_shapes
@@ -309,6 +310,14 @@ def test_the_cheap_test_misses_nothing_in_text(text):
 
 
 @settings(max_examples=300, deadline=None)
+@given(TEXTS)
+def test_the_cheap_test_says_the_same_of_short_and_long_text(text):
+    raw = text.encode("utf-8", "surrogatepass")
+    assert maybe_secret(raw + b"\n" * 5_000) == maybe_secret(raw) == maybe_secret(b"\n" * 5_000 + raw)
+    assert maybe_secret((raw + b"\n") * 200) == maybe_secret(raw)  # many hits are looked for in another way than few
+
+
+@settings(max_examples=300, deadline=None)
 @given(TEXTS, st.sampled_from(["x", ["x"], {"a": 1}, A]))
 def test_the_cheap_test_misses_nothing_in_trees(key, value):
     tree = {key: value, "list": [key, value], "pair": {"name": key, "value": "v"}}
@@ -353,6 +362,40 @@ def test_no_expression_is_slow(piece):
     redactor.suspicious(text.encode())
     redactor.scrub_tree({text: text})
     assert time.process_time() - start < 1.0  # linear ones need some 0.02 s, quadratic ones minutes
+
+
+def seconds_per_mb(text):
+    redactor = Redactor()
+    spent = []
+    for _ in range(4):
+        start = time.process_time()
+        redactor.scrub_text(text)
+        spent.append(time.process_time() - start)
+    return min(spent) / len(text) * 1e6
+
+
+@pytest.mark.parametrize("piece", [*ADVERSARIAL, "api_key=aaaa ", "password: x ", "sk-aaaa-", "".join(ADVERSARIAL)])
+def test_adversarial_text_takes_bounded_time(piece):
+    text = (piece * (100_000 // len(piece) + 1))[:100_000]
+    unit = seconds_per_mb("password " + "e \u0394" * 33_000)  # ordinary text, searched by all expressions: 0.028
+    assert seconds_per_mb(text) < max(0.15, 5.4 * unit)  # 0.1 at most when nothing else runs
+
+
+@pytest.mark.parametrize(
+    "pair", ["api_key=aaaa ", "password: nothing ", "Bearer abcdefg1 ", "cookie: a=1;\n", "http://me:pw1@h "]
+)
+def test_where_pairs_are_dense_the_rest_is_hidden(pair, monkeypatch):
+    looked = []
+    benign = redaction_rules._benign
+    monkeypatch.setattr(redaction_rules, "_benign", lambda *given: looked.append(1) or benign(*given))
+    text = pair * 50_000
+    clean = Redactor().scrub_text(text)
+    assert clean.endswith(REDACTED)
+    assert len(clean) < len(text) / 2
+    assert len(looked) < len(text) / 60
+    assert "aaaa" not in clean
+    some = "\n".join([pair + "and a lot of other text that goes on for a while, here and on the next line"] * 200)
+    assert Redactor().scrub_text(some).endswith("here and on the next line")
 
 
 def test_disabled_and_extended():

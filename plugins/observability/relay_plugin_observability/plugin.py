@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from relay_core import Relay
 
-__all__ = ["relay_config_schema", "relay_configure", "relay_doctor", "relay_shutdown"]
+__all__ = ["convert", "relay_config_schema", "relay_configure", "relay_doctor", "relay_shutdown"]
 
 _CLOSE_TIME = 1.0
 _exporters: WeakKeyDictionary[Relay, list[Any]] = WeakKeyDictionary()
@@ -67,6 +67,13 @@ def relay_doctor(relay: Relay) -> list[dict[str, Any]]:
         return []
     with ThreadPoolExecutor(min(8, len(exporters))) as pool:  # endpoints that hang are waited for at once
         return [row for rows in pool.map(examine, exporters) for row in rows]
+
+
+def convert(source: str, form: str, folder: str) -> dict[str, Any]:
+    """Do the work of `relay convert`; see `relay_plugin_observability.conversion.convert`."""
+    from relay_plugin_observability.conversion import convert as run  # noqa: PLC0415  # only the command needs it
+
+    return run(source, form, folder)
 
 
 def _build(config: ObservabilitySettings) -> Iterator[Any]:

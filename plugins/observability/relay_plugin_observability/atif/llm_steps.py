@@ -12,7 +12,7 @@ from relay_core.timestamps import iso_time
 from relay_plugin_observability.atif.answered import Wish, read_answered
 from relay_plugin_observability.atif.asked import is_tool, read_asked
 from relay_plugin_observability.atif.content import message_content, result_content
-from relay_plugin_observability.atif.metrics import metrics_of
+from relay_plugin_observability.atif.metrics import metrics_of, priced
 from relay_plugin_observability.atif.model import ObservationResult, Step, ToolCall
 from relay_plugin_observability.atif.steps import Call, Draft, extra_of
 from relay_plugin_observability.atif.verdicts import take
@@ -129,8 +129,10 @@ def _agent_step(
     trail: Trail, place: Place, event: ScopeEvent, outcome: Outcome, answered: Answered, pending: _Pending
 ) -> Step:
     cached = outcome.status == "cached"
-    metrics = metrics_of(answered.usage)
     metadata = event.metadata or {}
+    provider = (event.category_profile or {}).get("provider")
+    model = answered.model or pending.model
+    metrics = priced(metrics_of(answered.usage), provider if isinstance(provider, str) else event.name, model)
     stream = metadata.get("relay.stream")
     extra = extra_of(
         ancestry=place.ancestry(),
@@ -152,7 +154,7 @@ def _agent_step(
         source="agent",
         message=message_content(answered.message, trail.keep),
         timestamp=event.timestamp,
-        model_name=answered.model or pending.model,
+        model_name=model,
         reasoning_effort=pending.effort,
         reasoning_content=answered.reasoning,
         metrics=None if cached else metrics,

@@ -10,9 +10,11 @@ from typing import Any, Final
 
 import msgspec
 
+from relay_core.usage import Usage
 from relay_plugin_observability.atif.model import FinalMetrics, Metrics
+from relay_plugin_observability.prices import cost_of
 
-__all__ = ["Totals", "metrics_of"]
+__all__ = ["Totals", "metrics_of", "priced"]
 
 _PROMPT: Final = ("prompt_tokens", "input_tokens", "promptTokenCount", "inputTokens", "prompt_eval_count")
 _COMPLETION: Final = ("completion_tokens", "output_tokens", "candidatesTokenCount", "outputTokens", "eval_count")
@@ -71,6 +73,34 @@ def metrics_of(usage: Any) -> Metrics | None:
         extra=known or None,
     )
     return made if made != Metrics() else None
+
+
+def priced(metrics: Metrics | None, provider: str | None, model: str | None) -> Metrics | None:
+    """Add what the tokens cost, where the provider did not say and a registered price source knows.
+
+    Args:
+        metrics: of one call.
+        provider: who ran the model.
+        model: the model that answered.
+
+    Example:
+        >>> priced(Metrics(prompt_tokens=3), "openai", "unknown-model").cost_usd is None
+        True
+    """
+    if metrics is None or metrics.cost_usd is not None or model is None:
+        return metrics
+    extra = metrics.extra or {}
+    usage = Usage.from_inclusive(
+        input_tokens=metrics.prompt_tokens,
+        output_tokens=metrics.completion_tokens,
+        cache_read=metrics.cached_tokens,
+        cache_write=extra.get("cache_write_tokens"),
+        reasoning=extra.get("reasoning_tokens"),
+    )
+    cost = cost_of(None, provider, model, usage)
+    if cost is None or cost.currency != "USD":
+        return metrics
+    return msgspec.structs.replace(metrics, cost_usd=float(cost.decimal))
 
 
 def _merged(usage: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:

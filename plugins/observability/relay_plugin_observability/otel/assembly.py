@@ -47,7 +47,9 @@ def assemble(settings: OtelSettings, name: str, environment: Environment, versio
     maker = _Maker(settings, name, environment)
     resource = resource_of(_resource(settings, environment, version))
     scope = instrumentation_scope(_SCOPE, version)
-    captures = environment.captures_content if settings.capture_content is None else settings.capture_content
+    captures = settings.capture_content
+    if captures is None and environment.captures_content:
+        captures = True
     projection = projection_by_name(settings.projection, capture_content=captures)
     on: list[Signal] = [signal for signal in settings.signals if environment.wants(signal)]
     schema_url = str(getattr(projection, "schema_url", ""))

@@ -13,12 +13,13 @@ ProjectionName = Literal["gen_ai", "full", "openinference"]
 PROJECTIONS: Final = ("gen_ai", "full", "openinference")
 
 
-def projection_by_name(name: ProjectionName, *, capture_content: bool = False) -> Projection:
+def projection_by_name(name: ProjectionName, *, capture_content: bool | None = None) -> Projection:
     """Make a projection.
 
     Args:
         name: of the convention.
-        capture_content: for ``gen_ai``: show messages and payloads; the others have rules of their own.
+        capture_content: show messages, arguments and results. Where nobody says, ``gen_ai`` does not and
+            ``openinference`` does, as their conventions have it; ``full`` always does.
 
     Example:
         >>> projection_by_name("full").name
@@ -31,7 +32,7 @@ def projection_by_name(name: ProjectionName, *, capture_content: bool = False) -
     if name == "openinference":
         from relay_plugin_observability.openinference import OpenInferenceProjection  # noqa: PLC0415  # see above
 
-        return cast("Projection", OpenInferenceProjection())
+        return cast("Projection", OpenInferenceProjection(capture_content=capture_content is not False))
     from relay_plugin_observability.otel.gen_ai import GenAiProjection  # noqa: PLC0415  # see above
 
-    return GenAiProjection(capture_content=capture_content)
+    return GenAiProjection(capture_content=bool(capture_content))

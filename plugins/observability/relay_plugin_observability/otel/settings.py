@@ -49,7 +49,7 @@ class OtelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         filename: of each file, with ``{signal}``, ``{timestamp}``, ``{pid}`` and ``{host}``.
         signals: what is exported.
         projection: the words of the spans.
-        capture_content: for ``gen_ai``: show messages, arguments and results.
+        capture_content: show messages, arguments and results; default no for ``gen_ai``, yes for ``openinference``.
         mirror_starts: send a span of no length at each start, so that a crash leaves a trace.
         exclude_marks: marks of these names are neither span events nor log records.
         promote_metadata: metadata keys that start with one of these become attributes.
