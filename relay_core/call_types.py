@@ -127,6 +127,10 @@ class Call:
         """Give parent and metadata, for events beside the call."""
         return {"parent": self.parent, "metadata": self.metadata}
 
+    def rejection(self, reason: str, guardrail: str) -> dict[str, Any]:
+        """Say that a guardrail has blocked the call, for the mark of it."""
+        return {"rejected": True, "rejection_reason": reason, "guardrail": guardrail, "call": self.kind}
+
     def make_scope(self, relay: Relay) -> Scope:
         """Make the call's scope, not yet open."""
         return Scope(relay, self.name, "unknown", self.parent, self.request, None, None, (), None)
@@ -193,6 +197,11 @@ class ToolCall(Call):
 
     def _copy_into(self, made: Any) -> None:
         made.tool_call_id = self.tool_call_id
+
+    def rejection(self, reason: str, guardrail: str) -> dict[str, Any]:
+        """Say that a guardrail has blocked the call, and which wish of the model that was."""
+        said = super().rejection(reason, guardrail)
+        return said if self.tool_call_id is None else {**said, "tool_call_id": self.tool_call_id}
 
     def make_scope(self, relay: Relay) -> Scope:
         """Make the call's scope, not yet open."""

@@ -95,7 +95,7 @@ async def before(relay: Relay, chain: CallChain, call: Call, wait: bool) -> Call
             except Exception as error:  # noqa: BLE001  # its policy decides
                 answer = _failed(guardrail, call, error)
         if answer is not None:
-            relay.mark(call.name, data={"rejected": True, "rejection_reason": answer.reason}, **call.context())
+            relay.mark(call.name, data=call.rejection(answer.reason, guardrail.name), **call.context())
             raise Blocked(answer.reason, guardrail=guardrail.name, call=call)
     kind = type(call)
     for intercept in chain.requests:

@@ -104,6 +104,16 @@ def D11_no_bare_tag(row):
         del view["api_specific"]
 
 
+@deviation
+def D12_rejections_say_of_what(row):
+    data = row.get("data")
+    if row["what"] == "mark" and isinstance(data, dict) and data.get("rejected"):
+        is_model = row["name"] == "openai"
+        data |= {"guardrail": "no-forbidden" if is_model else "no-rm", "call": "llm" if is_model else "tool"}
+        if not is_model:
+            data["tool_call_id"] = "call_x1"
+
+
 def reference():
     return [json.loads(line) for line in REFERENCE.read_text().splitlines()]
 

@@ -258,7 +258,12 @@ async def test_a_block_stops_the_call(rec, mode):
     assert rec.start("b").data == {"kind": "tool_conditional_execution", "target_name": "t"}
     assert rec.end("a").data == {"allowed": True, "rejected": False}
     assert rec.end("b").data == {"allowed": False, "rejected": True, "rejection_reason": "not this"}
-    assert rec.find("t").data == {"rejected": True, "rejection_reason": "not this"}
+    assert rec.find("t").data == {
+        "rejected": True,
+        "rejection_reason": "not this",
+        "guardrail": "b",
+        "call": "tool",
+    }
     assert rec.find("t").metadata == rec.start("b").metadata == {"m": 1}
     assert rec.parents()["b"] == rec.parents()["t"] == "outer"
 

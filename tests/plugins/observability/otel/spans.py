@@ -17,7 +17,7 @@ def read_back(events):
     return [parse_event(event.to_json()) for event in events]
 
 
-def spans_of(events, projection="gen_ai", *, capture_content=False, options=None, exclude=("llm.chunk",)):
+def spans_of(events, projection="gen_ai", *, capture_content=None, options=None, exclude=("llm.chunk",)):
     """Make the spans of a run, without any transport."""
     maker = SpanMaker(projection_by_name(projection, capture_content=capture_content), options or SpanOptions())
     ended, late = [], []
