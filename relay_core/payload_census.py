@@ -16,7 +16,7 @@ from relay_core.payload_types import expands, mro_of, sizer, slots
 __all__ = ["glance", "look"]
 
 _VALUES: Final = 200_000  # as many as a recorded payload may have; looking at them takes some 8 ms
-_FEW: Final = 32
+_FEW: Final = 4
 _LONG: Final = 1_048_576  # characters, more than a packed payload may have
 _join: Final = "".join
 _ATOMS: Final = frozenset(map(id, (str, int, float, bool, type(None), bytes)))  # by id: a class may forge its hash
