@@ -26,7 +26,7 @@ from relay_core.settings import Adapters
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from relay_core.codecs import CodecHandle
+    from relay_core.codecs import CodecPromise
     from relay_core.discovery import Found
     from relay_core.runtime import Relay
 
@@ -44,8 +44,8 @@ class Adapter(Protocol):
     Its module must not import the framework at the top; `install` runs when the framework is there. Optional attributes:
     ``hook_module`` (the module whose import triggers the installation; default the first of `requires`), ``version()``
     (of the framework, as text), ``control`` (which calls it puts under policy, for ``relay doctor``), ``codecs()`` (the
-    codecs that it brings; they are there once it is enabled, with or without its framework). One that brings nothing but
-    codecs requires nothing.
+    codecs that it brings; they are there once it is enabled, with or without its framework) and ``codec_names`` (of these,
+    so that they are loaded only when one is asked for). One that brings nothing but codecs requires nothing.
 
     Example:
         >>> class Toy:
@@ -122,7 +122,7 @@ class _Slot:
         self.wanted = False
         self.busy = False
         self.cause: BaseException | None = None
-        self.codecs: list[CodecHandle] = []
+        self.codecs: CodecPromise | None = None
         if found is not None and found.homes:
             self.record.distribution, self.record.version = found.homes[0]
 
@@ -256,9 +256,9 @@ class AdapterHost:
             for slot in self._slots.values():
                 if name in (None, slot.record.name):
                     slot.wanted = False
-                    for handle in slot.codecs:
-                        handle.remove()
-                    slot.codecs = []
+                    if slot.codecs is not None:
+                        slot.codecs.remove()
+                        slot.codecs = None
                     if slot.record.state == "waiting":
                         slot.record.state = "installed"
             leaving = [slot for slot in reversed(self._active) if name in (None, slot.record.name)]
@@ -290,7 +290,7 @@ class AdapterHost:
             self._add_codecs(slot)
         except LookupError as error:
             slot.fail(str(error), error)
-        except Exception as error:  # noqa: BLE001  # somebody else's module; kept as data
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # somebody else's module; kept as data
             slot.fail(f"importing it failed: {explain(error)}", error)
         else:
             slot.record.state = "waiting"
@@ -304,10 +304,10 @@ class AdapterHost:
                 self._watch(module)
 
     def _add_codecs(self, slot: _Slot) -> None:
-        brought = getattr(slot.adapter, "codecs", None)
-        if callable(brought) and not slot.codecs:
-            codecs: Any = brought()
-            slot.codecs = [self._relay.codecs.register(codec) for codec in codecs]
+        brought, names = getattr(slot.adapter, "codecs", None), getattr(slot.adapter, "codec_names", ())
+        if callable(brought) and slot.codecs is None:
+            load: Any = brought
+            slot.codecs = self._relay.codecs.promise(names or [codec.name for codec in load()], load)
 
     def _watch(self, module: str) -> None:
         """Have `_imported` called after the import of a module; at once if it came in between."""
@@ -343,7 +343,7 @@ class AdapterHost:
             if slot.record.hook_module is not None:
                 importlib.import_module(slot.record.hook_module)
             slot.adapter.install(self._relay, **slot.options)
-        except Exception as error:  # noqa: BLE001  # must not reach the framework's import; kept as data
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # must not reach the framework's import; kept as data
             with suppress(Exception):
                 slot.adapter.uninstall(self._relay)
             slot.fail(explain(error), error)
@@ -362,7 +362,7 @@ class AdapterHost:
         slot.record.state = "installed"
         try:
             slot.adapter.uninstall(self._relay)
-        except Exception as error:  # noqa: BLE001  # the other adapters must still be taken off
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # the other adapters must still be taken off
             slot.record.error = f"uninstall failed: {explain(error)}"
             _log.warning("relay: adapter %r: %s", slot.record.name, slot.record.error)
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import difflib
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, Self, cast, runtime_checkable
 
 from relay_core.errors import CodecError, DuplicateName, UsageError
@@ -38,7 +39,7 @@ from relay_core.lens import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from types import TracebackType
 
     from relay_core.llm import LlmRequest, LlmResponse, StreamInfo
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Codec",
     "CodecHandle",
+    "CodecPromise",
     "CodecRegistry",
     "Edit",
     "Item",
@@ -146,6 +148,22 @@ class CodecHandle:
         return f"CodecHandle({self.name!r})"
 
 
+class CodecPromise:
+    """Codecs that are not loaded yet; `remove()` takes them out of their registry, loaded or not."""
+
+    def __init__(
+        self, names: tuple[str, ...], load: Callable[[], Iterable[Codec]], remove: Callable[[CodecPromise], None]
+    ) -> None:
+        self.names = names
+        self.load = load
+        self.handles: list[CodecHandle] = []
+        self._remove = remove
+
+    def remove(self) -> None:
+        """Take the codecs out; a second call does nothing."""
+        self._remove(self)
+
+
 class CodecRegistry:
     """The codecs of one runtime, by name.
 
@@ -158,6 +176,7 @@ class CodecRegistry:
 
     def __init__(self) -> None:
         self._handles: dict[str, CodecHandle] = {}
+        self._promised: dict[str, CodecPromise] = {}
         self._lock = threading.Lock()
 
     def register(self, codec: Codec) -> CodecHandle:
@@ -185,6 +204,21 @@ class CodecRegistry:
             self._handles = {**self._handles, codec.name: handle}  # readers take no lock
         return handle
 
+    def promise(self, names: Iterable[str], load: Callable[[], Iterable[Codec]]) -> CodecPromise:
+        """Make codecs known that are loaded when the first of them is asked for.
+
+        Args:
+            names: of all that `load` gives; a name that is taken already stays what it is.
+            load: makes the codecs.
+
+        Returns:
+            What takes them out again.
+        """
+        made = CodecPromise(tuple(names), load, self._withdraw)
+        with self._lock:
+            self._promised = {**dict.fromkeys(made.names, made), **self._promised}
+        return made
+
     def get(self, name: str) -> Codec:
         """The codec with this name.
 
@@ -194,6 +228,11 @@ class CodecRegistry:
         handle = self._handles.get(name)
         if handle is not None:
             return handle.codec
+        promise = self._promised.get(name)
+        if promise is not None:
+            self._keep(promise)
+            if name in self._handles:
+                return self._handles[name].codec
         known = self.names()
         close = difflib.get_close_matches(str(name), known, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
@@ -205,10 +244,25 @@ class CodecRegistry:
 
     def names(self) -> list[str]:
         """The known names, sorted."""
-        return sorted(self._handles)
+        return sorted({*self._handles, *self._promised})
 
     def __contains__(self, name: object) -> bool:
-        return name in self._handles
+        return name in self._handles or name in self._promised
+
+    def _keep(self, promise: CodecPromise) -> None:
+        """Load what was promised; of two threads the first one's codecs count."""
+        codecs = [codec for codec in promise.load() if codec.name not in self._handles]
+        with self._lock:
+            self._promised = {name: kept for name, kept in self._promised.items() if kept is not promise}
+        for codec in codecs:
+            with suppress(DuplicateName):
+                promise.handles.append(self.register(codec))
+
+    def _withdraw(self, promise: CodecPromise) -> None:
+        with self._lock:
+            self._promised = {name: kept for name, kept in self._promised.items() if kept is not promise}
+        for handle in promise.handles:
+            handle.remove()
 
     def _remove(self, handle: CodecHandle) -> None:
         with self._lock:

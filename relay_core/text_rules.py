@@ -90,7 +90,7 @@ class _Rewriter:
     """Rewrites the chunks of one stream, one by one."""
 
     def __init__(self, rule: Callable[[str], str], codec: Any, window: int) -> None:
-        if not isinstance(window, int) or window < 1:
+        if window < 1:
             raise UsageError(f"window is the number of characters to hold back, 1 or more, not {window!r}")
         self._rule = rule
         self._read: Callable[[Any], ChunkTexts] = _reader(codec)
@@ -246,18 +246,21 @@ def text_rule(rule: Callable[[str], str], *, window: int = _WINDOW) -> Callable[
 
     def text_rule_intercept(call: LlmCall) -> Generator[Any, Any, Any]:
         answer = yield call
-        if isinstance(answer, AsyncIterable) or hasattr(type(answer), "__next__") or _is_source(answer):
-            return hold_back(cast("Any", answer), rule, call.codec, window=window)
+        if _is_stream(answer):
+            return cast("object", hold_back(answer, rule, call.codec, window=window))
         view = call.response_view(answer)
         return call.edit_response(answer, view.map_text(rule))
 
     return text_rule_intercept
 
 
-def _is_source(answer: Any) -> bool:
-    """Tell a stream from a response: responses are data, or objects that iterate over their fields."""
+def _is_stream(answer: Any) -> bool:
+    """Tell a stream from a response: responses are data, or objects of an SDK, which may iterate over their fields."""
+    kind = cast("type[object]", type(answer))
+    if hasattr(kind, "__aiter__") or hasattr(kind, "__next__"):
+        return True
     return (
-        isinstance(answer, Iterable)
+        hasattr(kind, "__iter__")
         and not isinstance(answer, dict | list | str | bytes | tuple)
-        and not hasattr(type(answer), "model_fields")
+        and not hasattr(kind, "model_fields")
     )

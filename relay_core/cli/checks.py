@@ -187,7 +187,9 @@ def _adapter(host: AdapterHost, record: AdapterRecord) -> Row:
         record = host.install(record.name)
     except AdapterError as error:
         return Row("adapters", record.name, "problem", str(error))
-    top = str(record.hook_module).partition(".")[0]
+    if record.hook_module is None:
+        return Row("adapters", record.name, "ok", f"brings codecs, {record.control or 'no policy'}")
+    top = record.hook_module.partition(".")[0]
     framework = record.framework or _version(top.replace("_", "-")) or "of unknown version"
     parts = [f"hook points in {record.hook_module} work", f"framework {framework}"]
     parts += [f"policy: {record.control}"] if record.control else []

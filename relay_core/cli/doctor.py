@@ -24,6 +24,7 @@ _CHECKS: Final = {
     "torn_lines": ("last line", "last lines are torn; the writer was killed, or is still writing"),
     "too_long": ("line length", "lines are too long to read"),
     "not_read": ("files", "files cannot be read"),
+    "not_to_end": ("file length", "files are too long to read to their ends"),
     "events_dropped": ("drops", "events are missing; the exporter could not write them"),
     "open_scopes": ("ends", "scopes have no end; the program crashed, or still runs"),
     "ends_without_start": ("starts", "scopes have an end and no start"),

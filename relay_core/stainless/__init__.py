@@ -3,11 +3,3 @@
 Every call of such an SDK passes one method of its client exactly once, outside its retries: ``client.request``. Here a
 Relay call is put around it. Types stay the SDK's own: a stream is observed, and rewritten, where its bytes come in.
 """
-
-from __future__ import annotations
-
-from relay_core.stainless.adapter import SdkAdapter
-from relay_core.stainless.patching import Patcher
-from relay_core.stainless.provider import Operation, Provider
-
-__all__ = ["Operation", "Patcher", "Provider", "SdkAdapter"]

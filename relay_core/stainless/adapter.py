@@ -23,6 +23,7 @@ class SdkAdapter:
         name: of the adapter, and of the SDK's package.
         patcher: wires the clients.
         codecs: makes the codecs of the SDK's wire formats; they need no SDK.
+        codec_names: of these.
         control: which calls are put under policy.
         options: the options that ``[adapters.NAME]`` may have.
     """
@@ -33,6 +34,7 @@ class SdkAdapter:
         patcher: Patcher,
         codecs: Callable[[], list[Codec]],
         *,
+        codec_names: tuple[str, ...],
         control: str,
         options: tuple[str, ...] = (),
     ) -> None:
@@ -40,6 +42,7 @@ class SdkAdapter:
         self.requires = name
         self.control = control
         self.codecs = codecs
+        self.codec_names = codec_names
         self._patcher = patcher
         self._options = options
 

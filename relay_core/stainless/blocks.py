@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["WireChunk", "assembled", "cut", "decoded_body", "encoded", "error_of", "read_chunks"]
 
+MOST_DECODED: Final = 64 * 2**20
+"""Bytes that a compressed body may unpack to, for observers; a megabyte can unpack to a gigabyte."""
 _SEPARATORS: Final = (b"\n\n", b"\r\n\r\n")
 
 
@@ -118,13 +120,17 @@ def decoded_body(data: bytes, encoding: str) -> bytes:
     """Undo gzip or deflate; what came of a body that was cut short is given.
 
     Raises:
-        ValueError: another encoding, which only the SDK's HTTP library can read.
+        ValueError: another encoding, which only the SDK's HTTP library can read; or more than `MOST_DECODED`.
     """
     if encoding in ("", "identity"):
         return data
     if encoding not in ("gzip", "deflate"):
         raise ValueError(f"content encoding {encoding!r} is not read")
-    return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(data)
+    inflater = zlib.decompressobj(zlib.MAX_WBITS | 32)
+    plain = inflater.decompress(data, MOST_DECODED)
+    if inflater.unconsumed_tail:
+        raise ValueError(f"the body unpacks to more than {MOST_DECODED} bytes; it is not read")
+    return plain
 
 
 def error_of(block: bytes) -> str | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
-from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -12,32 +10,23 @@ import msgspec
 from relay_core.events import Deferred
 from relay_core.observation import Observation, Outcome
 from relay_core.scopes import UNSET
-from relay_core.sse import SseReader
-from relay_core.stainless.blocks import WireChunk, assembled, cut, encoded, error_of, read_chunks
-from relay_core.stainless.provider import RAW_HEADER
+from relay_core.stainless.blocks import assembled
+from relay_core.stainless.wire import Wire
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
 
     from relay_core.call_types import Call
     from relay_core.claims import Claim
     from relay_core.llm import LlmResponse
     from relay_core.runtime import Relay
-    from relay_core.sse import SseEvent
     from relay_core.stainless.provider import Operation, Provider
 
-__all__ = ["Exchange", "StreamCut", "StreamFailed", "active"]
+__all__ = ["Exchange", "active"]
 
-_RECENT: Final = 4  # blocks; the mark of the last event may lie across two of them
-_EMPTY: Final = (b'"choices":[]', b'"choices": []')
-
-
-class StreamCut(Exception):  # noqa: N818  # the name that events show
-    """The stream ended before its last event."""
-
-
-class StreamFailed(Exception):  # noqa: N818  # see StreamCut
-    """The provider reported an error within the stream."""
+_NO_WIRE: Final = Wire((), decodes=False)  # of calls that are not streamed
+_NOTES: Final = "x-stainless-"  # how the names of headers begin that the SDK writes for itself
+_RAW_MODE: Final = "x-stainless-raw-response"
 
 
 class Exchange(Observation):
@@ -50,7 +39,10 @@ class Exchange(Observation):
         client: the SDK's client.
         original: the client's own ``request``, bound.
         arguments: what it was called with: cast_to, options, stream, stream_cls.
-        include_usage: whether a stream is asked for its usage where the program did not say.
+        body: the JSON of the request.
+        include_usage: whether a stream is asked for its usage where the program did not say; "auto" where the server is
+            known to understand it.
+        decodes: whether middleware is there that may read the stream.
     """
 
     __slots__ = (
@@ -58,27 +50,20 @@ class Exchange(Observation):
         "body",
         "client",
         "content",
-        "decodes",
-        "encoding",
-        "events",
-        "hides",
+        "headers",
         "include_usage",
-        "last",
         "operation",
         "options",
         "original",
         "outer",
-        "pending",
         "provider",
-        "reader",
-        "recent",
         "relay",
         "response",
         "result_object",
         "retried",
         "sent",
         "streams",
-        "whole",
+        "wire",
     )
 
     def __init__(
@@ -91,7 +76,7 @@ class Exchange(Observation):
         arguments: dict[str, Any],
         body: dict[str, Any],
         *,
-        include_usage: bool,
+        include_usage: bool | str,
         decodes: bool,
     ) -> None:
         self.relay = relay
@@ -103,66 +88,53 @@ class Exchange(Observation):
         self.options: Any = arguments["options"]
         self.body = body
         self.outer: Claim | None = relay.current_claim("llm")
-        self.streams = bool(arguments.get("stream")) or _raw_mode(self.options) == "stream"
-        self.include_usage = include_usage and self.streams and operation.asks_usage
-        self.decodes = decodes
+        headers: Any = getattr(self.options, "headers", None)
+        self.headers, raw_mode = _read_headers(cast("Any", headers)) if isinstance(headers, dict) else (None, "")
+        self.streams = bool(arguments.get("stream")) or raw_mode == "stream"
+        self.include_usage = include_usage
+        self.wire = Wire(operation.endings, decodes=decodes) if self.streams else _NO_WIRE
         self.sent: Any = None
         self.retried = 0
         self.response: Any = None
         self.result_object: Any = UNSET
         self.content: bytes | None = None
-        self.encoding = ""
-        self.events = False
-        self.hides = False
-        self.whole = False
-        self.last = b""
-        self.recent: deque[bytes] = deque(maxlen=_RECENT)
-        self.pending: list[SseEvent] = []
-        self.reader = SseReader()
 
     # -- the call --------------------------------------------------------------------------------------------------
 
     def call_options(self) -> dict[str, Any]:
         """What the managed call is told."""
         model = self.body.get("model")
-        headers = getattr(self.options, "headers", None)
         return {
             "codec": self.operation.codec,
-            "model": model if isinstance(model, str) else None,
-            "headers": _shown(cast("dict[str, Any]", headers)) if isinstance(headers, dict) else None,
+            "model": model if type(model) is str else None,
+            "headers": self.headers,
             "claim": True,
             "observation": self,
             "category": self.operation.category,
         }
 
-    @contextmanager
-    def sending(self, body: Any) -> Generator[dict[str, Any]]:
-        """Be what the client's own methods find while the request is sent; gives the arguments to send it with."""
-        options = self.options
-        if body is not self.body or self._asks_usage(body):
-            options = self.provider.with_body(options, self._asking(body))
-        self.sent = options
-        token = active.set(self)
-        try:
-            yield {**self.arguments, "options": options}
-        finally:
-            active.reset(token)
+    def arguments_for(self, body: Any) -> dict[str, Any]:
+        """Give the arguments to send a body with."""
+        asked = self._asking(body) if self.streams and self.operation.asks_usage else body
+        if asked is self.body:
+            self.sent = self.options
+            return self.arguments
+        self.sent = self.provider.with_body(self.options, asked)
+        return {**self.arguments, "options": self.sent}
 
-    def _asks_usage(self, body: Any) -> bool:
-        given = cast("dict[str, Any]", body).get("stream_options") if isinstance(body, dict) else None
-        self.hides = (
-            self.include_usage
-            and bool(self.arguments.get("stream"))
-            and (given is None or (isinstance(given, dict) and "include_usage" not in given))
-        )
-        return self.hides
-
-    def _asking(self, body: dict[str, Any]) -> dict[str, Any]:
-        if not self.hides:
+    def _asking(self, body: Any) -> Any:
+        """Ask for the usage of a stream where the program did not say, and the server is known to understand it."""
+        if not self.include_usage or not self.arguments.get("stream") or not isinstance(body, dict):
             return body
-        given: dict[str, Any] = body.get("stream_options") or {}
-        asked = {**given, "include_usage": True}
-        return {**body, "stream_options": asked}
+        asked = cast("dict[str, Any]", body)
+        given: Any = asked.get("stream_options")
+        options: dict[str, Any] = {} if given is None else given
+        if not isinstance(options, dict) or "include_usage" in options:  # pyright: ignore[reportUnnecessaryIsInstance]  # middleware may have written it
+            return asked
+        if self.include_usage == "auto" and not self.provider.knows_usage(self.client):
+            return asked
+        self.wire.hides = True
+        return {**asked, "stream_options": {**options, "include_usage": True}}
 
     def note_retry(self, attempt: int, response: Any) -> None:
         """Note that an attempt failed and that another follows."""
@@ -185,7 +157,7 @@ class Exchange(Observation):
         if retries:
             claim.mark("llm.attempt", {"attempt": retries + 1, **facts})
             facts["attempts"] = retries + 1
-        claim.enrich(metadata={f"provider.{name}": value for name, value in facts.items()})
+        claim.scope.metadata.update(zip([f"provider.{name}" for name in facts], facts.values(), strict=True))
 
     def _claim(self) -> Claim | None:
         return self.relay.current_claim("llm") if self.relay.observed else None
@@ -212,9 +184,13 @@ class Exchange(Observation):
         if self.outer is None or (chunks is None and self.content is None):
             return
         given = [self.content] if chunks is None else chunks
+        wire = self.wire
+        encoding = "" if chunks is None else wire.encoding
 
         def facts() -> LlmResponse:
-            native = assembled(self.operation.codec, given, events=chunks is not None and self.events, encoding="")
+            native = assembled(
+                self.operation.codec, given, events=chunks is not None and wire.events, encoding=encoding
+            )
             return self.operation.codec.decode_response(native)
 
         self.outer.enrich(facts=facts)
@@ -256,82 +232,12 @@ class Exchange(Observation):
     def opened(self, result: Any) -> Any:
         """Take over the body of a streamed response; gives the stream of its bytes."""
         self.result_object = result
-        response: Any = self.response
-        self.encoding = response.headers.get("content-encoding", "").strip().lower()
-        self.events = "text/event-stream" in response.headers.get("content-type", "")
-        self.decodes = self.decodes and self.events and self.encoding in ("", "identity")
-        return response.stream
-
-    def chunks_of(self, piece: bytes | None) -> list[Any]:
-        """Cut bytes that came, or the end of the stream (``None``), into chunks."""
-        if piece is None and not self.decodes:
-            return []
-        if not self.decodes:
-            blocks = cut(cast("bytes", piece))
-            for block in blocks:
-                self._note(block)
-            return blocks
-        found: list[Any] = []
-        if piece is not None:
-            self._note(piece)
-        for item in read_chunks(self.reader, piece):
-            if isinstance(item, WireChunk):
-                item.hidden = self.hides and _is_usage_only(item)
-                found.append(item)
-            else:
-                self.pending.append(item)
-        return found
-
-    def _note(self, block: bytes) -> None:
-        self.recent.append(block)
-        self.last = block
-        for ending in self.operation.endings:
-            if ending in block:
-                self.whole = True
-
-    def finish(self) -> None:
-        """Say how the stream ended, once its bytes have.
-
-        Raises:
-            StreamFailed: it told of an error.
-            StreamCut: its last event is missing.
-        """
-        cause, error = self.ending()
-        if error is not None:
-            raise error
-        if cause != "complete":
-            raise StreamCut("the stream ended before its last event")
-
-    def ending(self) -> tuple[str, Exception | None]:
-        """Tell how the stream ended if it ends here: complete, closed or error."""
-        if not self.events or self.encoding or not self.operation.endings:
-            return "complete", None
-        message = error_of(self.last) or error_of(b"".join(self.recent))
-        if message is not None:
-            return "error", StreamFailed(message)
-        recent = b"".join(self.recent)
-        whole = self.whole or any(ending in recent for ending in self.operation.endings)
-        return ("complete" if whole else "closed"), None
-
-    def is_json_body(self) -> bool:
-        """Tell whether the body is a document, which is whole only when all of it came."""
-        return not self.events
-
-    def out(self, chunk: Any) -> bytes:
-        """Write one chunk for the program; nothing for one that it did not ask for."""
-        if type(chunk) is bytes:
-            return b"" if self.hides and _is_hidden(chunk) else chunk
-        data = b"" if getattr(chunk, "hidden", False) else encoded(chunk)
-        return self.rest() + data if self.pending else data
-
-    def rest(self) -> bytes:
-        """Write the events that are no JSON and came before this point."""
-        held, self.pending = self.pending, []
-        return b"".join(map(encoded, held))
+        return self.wire.opened(self.response)
 
     def assemble(self, chunks: list[Any]) -> Any:
         """Put the chunks together to a response."""
-        return assembled(self.operation.codec, chunks, events=self.events or self.decodes, encoding=self.encoding)
+        wire = self.wire
+        return assembled(self.operation.codec, chunks, events=wire.events or wire.decodes, encoding=wire.encoding)
 
     def forget(self) -> None:
         """Let go of the SDK's objects, which lead back here."""
@@ -342,17 +248,17 @@ class Exchange(Observation):
 active: Final[ContextVar[Exchange | None]] = ContextVar("relay_stainless_exchange", default=None)
 
 
-def _shown(headers: dict[str, Any]) -> dict[str, Any]:
-    """Without the SDK's notes to itself."""
-    return {name: value for name, value in headers.items() if not name.lower().startswith("x-stainless-")}
-
-
-def _raw_mode(options: Any) -> str:
-    headers = getattr(options, "headers", None)
-    if not isinstance(headers, dict):
-        return ""
-    found = cast("dict[str, Any]", headers)
-    return next((str(value) for name, value in found.items() if name.lower() == RAW_HEADER), "")
+def _read_headers(headers: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """Give the headers without the SDK's notes to itself, and which kind of raw response they ask for."""
+    shown: dict[str, Any] = {}
+    raw_mode = ""
+    for name, value in headers.items():
+        lower = name.lower()
+        if not lower.startswith(_NOTES):
+            shown[name] = value
+        elif lower == _RAW_MODE:
+            raw_mode = str(value)
+    return shown, raw_mode
 
 
 def _plain(result: Any) -> Any:
@@ -371,13 +277,3 @@ def _json_or_text(content: bytes) -> Any:
         return msgspec.json.decode(content)
     except (msgspec.DecodeError, RecursionError):
         return content.decode("utf-8", "replace")
-
-
-def _is_hidden(block: bytes) -> bool:
-    return any(mark in block for mark in _EMPTY) and any(
-        isinstance(item, WireChunk) and _is_usage_only(item) for item in read_chunks(SseReader(), block)
-    )
-
-
-def _is_usage_only(chunk: dict[str, Any]) -> bool:
-    return chunk.get("choices") == [] and chunk.get("usage") is not None

@@ -8,14 +8,13 @@ import threading
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from relay_core.errors import AdapterError, UsageError
-from relay_core.stainless.exchange import active
-from relay_core.stainless.requests import Wiring, arequest, request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from relay_core.runtime import Relay
     from relay_core.stainless.provider import Provider
+    from relay_core.stainless.requests import Wiring
 
 __all__ = ["Patcher"]
 
@@ -65,7 +64,7 @@ class Patcher:
         self.detach(client)
         base = cast("type[Any]", type(client))
         _check(provider, base)
-        wiring = Wiring(relay, provider, _usage(include_usage))
+        wiring = _wiring(relay, provider, include_usage)
         body = {
             name: _wrapped(wiring, getattr(base, name), name, is_async=isinstance(client, async_)) for name in _METHODS
         }
@@ -88,20 +87,20 @@ class Patcher:
             AdapterError: this version of the SDK is not known; nothing was changed.
         """
         provider, sync, async_ = self._load()
-        usage = _usage(include_usage)
+        made = _wiring(relay, provider, include_usage)
         for base in (sync, async_):
             _check(provider, base)
         with self._lock:
             if self._wiring is not None:
-                self._wiring.relay, self._wiring.include_usage, self._wiring.active = relay, usage, True
+                self._wiring.relay, self._wiring.include_usage, self._wiring.active = relay, made.include_usage, True
                 return
-            wiring = self._wiring = Wiring(relay, provider, usage)
+            wiring = self._wiring = made
             for base in (sync, async_):
                 for name in _METHODS:
                     original = base.__dict__[name]
-                    made = _wrapped(wiring, original, name, is_async=base is async_)
-                    setattr(base, name, made)
-                    self._patches.append((base, name, original, made))
+                    wrapper = _wrapped(wiring, original, name, is_async=base is async_)
+                    setattr(base, name, wrapper)
+                    self._patches.append((base, name, original, wrapper))
 
     def uninstall(self, relay: Relay | None = None) -> None:
         """Let go of all clients. Where another library has patched above, the wrapper stays and does nothing.
@@ -122,10 +121,12 @@ class Patcher:
             self._wiring = None
 
 
-def _usage(value: bool | str) -> bool | str:
-    if value not in (True, False, "auto"):
-        raise UsageError(f'include_usage is True, False or "auto", not {value!r}')
-    return value
+def _wiring(relay: Relay, provider: Provider, include_usage: bool | str) -> Wiring:
+    from relay_core.stainless.requests import Wiring  # noqa: PLC0415  # not before the SDK is there
+
+    if include_usage not in (True, False, "auto"):
+        raise UsageError(f'include_usage is True, False or "auto", not {include_usage!r}')
+    return Wiring(relay, provider, include_usage)
 
 
 def _check(provider: Provider, base: type[Any]) -> None:
@@ -154,6 +155,8 @@ def _wrapped(wiring: Wiring, original: Callable[..., Any], name: str, *, is_asyn
 
 
 def _requesting(wiring: Wiring, original: Callable[..., Any]) -> Callable[..., Any]:
+    from relay_core.stainless.requests import request  # noqa: PLC0415  # see _wiring
+
     def call(self: Any, cast_to: Any, options: Any, **others: Any) -> Any:
         arguments = {"cast_to": cast_to, "options": options, **others}
         return request(wiring, self, functools.partial(original, self), arguments)
@@ -162,6 +165,8 @@ def _requesting(wiring: Wiring, original: Callable[..., Any]) -> Callable[..., A
 
 
 def _async_requesting(wiring: Wiring, original: Callable[..., Any]) -> Callable[..., Any]:
+    from relay_core.stainless.requests import arequest  # noqa: PLC0415  # see _wiring
+
     async def call(self: Any, cast_to: Any, options: Any, **others: Any) -> Any:
         arguments = {"cast_to": cast_to, "options": options, **others}
         return await arequest(wiring, self, functools.partial(original, self), arguments)
@@ -170,6 +175,8 @@ def _async_requesting(wiring: Wiring, original: Callable[..., Any]) -> Callable[
 
 
 def _processing(_: Wiring, original: Callable[..., Any]) -> Callable[..., Any]:
+    from relay_core.stainless.exchange import active  # noqa: PLC0415  # see _wiring
+
     def call(self: Any, **given: Any) -> Any:
         exchange = active.get()
         if exchange is not None and exchange.client is self:
@@ -180,6 +187,8 @@ def _processing(_: Wiring, original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _sleeping(wiring: Wiring, original: Callable[..., Any]) -> Callable[..., Any]:
+    from relay_core.stainless.exchange import active  # noqa: PLC0415  # see _wiring
+
     def call(self: Any, **given: Any) -> Any:
         exchange = active.get()
         if exchange is not None and exchange.client is self and exchange.relay is wiring.relay:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Operation", "Provider"]
 
-RAW_HEADER = "x-stainless-raw-response"
+_KNOWN_PATHS: Final = 256
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,21 +54,33 @@ class Provider:
         self.request_id = request_id
         self.operations = operations
         self.usage_hosts = usage_hosts
+        self._known: dict[str, Operation | None] = {}
+        self._prepares: dict[type, bool] = {}
 
     def operation(self, options: Any) -> Operation | None:
         """Find the kind of a request; None for one that passes as it is."""
-        if str(getattr(options, "method", "")).lower() != "post":
+        if options.method not in ("post", "POST"):
             return None
-        path = str(getattr(options, "url", "")).partition("?")[0]
-        return next((operation for operation in self.operations if path.endswith(operation.path)), None)
+        url = options.url
+        try:
+            return self._known[url]
+        except KeyError:
+            path = str(url).partition("?")[0]
+            found = next((operation for operation in self.operations if path.endswith(operation.path)), None)
+            if len(self._known) < _KNOWN_PATHS:
+                self._known[url] = found
+            return found
 
     def prepared(self, client: Any, options: Any) -> Any:
         """Give the options with a body that is plain data; some versions of some SDKs make it so only later.
 
         An async client's may have to be awaited.
         """
-        prepare = getattr(client, "_copy_and_prepare", None)
-        return options if prepare is None else prepare(options)
+        kind = cast("type[object]", type(client))
+        prepares = self._prepares.get(kind)
+        if prepares is None:
+            prepares = self._prepares[kind] = hasattr(kind, "_copy_and_prepare")
+        return client._copy_and_prepare(options) if prepares else options
 
     def body(self, options: Any) -> Any:
         """Give the JSON that will be sent; None if it is no object."""

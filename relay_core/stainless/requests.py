@@ -59,7 +59,7 @@ def _begin(
     wiring: Wiring, wanted: _Wanted, client: Any, original: Callable[..., Any], arguments: dict[str, Any], options: Any
 ) -> Exchange | None:
     """Begin an exchange; None for a body that is no JSON object."""
-    provider, usage = wiring.provider, wiring.include_usage
+    provider = wiring.provider
     body = provider.body(options)
     if body is None:
         return None
@@ -69,9 +69,9 @@ def _begin(
         wanted.operation,
         client,
         original,
-        {**arguments, "options": options},
+        arguments if options is arguments["options"] else {**arguments, "options": options},
         body,
-        include_usage=usage is True or (usage == "auto" and provider.knows_usage(client)),
+        include_usage=wiring.include_usage,
         decodes=wanted.decodes,
     )
 
@@ -120,11 +120,15 @@ def request(wiring: Wiring, client: Any, original: Callable[..., Any], arguments
         return original(**arguments)
 
     def send(body: Any) -> Any:
-        with exchange.sending(body) as given:
+        given = exchange.arguments_for(body)
+        token = active.set(exchange)
+        try:
             result = original(**given)
+        finally:
+            active.reset(token)
         if not exchange.streams:
             return exchange.returned(result)
-        return () if exchange.response is None else Source(exchange, exchange.opened(result))
+        return () if exchange.response is None else Source(exchange.wire, exchange.opened(result))
 
     name, options = wiring.provider.name, exchange.call_options()
     if not exchange.streams:
@@ -137,7 +141,7 @@ def request(wiring: Wiring, client: Any, original: Callable[..., Any], arguments
         stream: Any = Passing(exchange, send(exchange.body))
     else:
         stream = wiring.relay.stream_llm(name, exchange.body, send, assemble=exchange.assemble, **options).open()
-    byte_stream = tap(http_of(client), exchange, stream)
+    byte_stream = tap(http_of(client), exchange.wire, stream)
     is_given, result = _attached(exchange, byte_stream)
     return _respond(exchange, byte_stream) if is_given else result
 
@@ -161,13 +165,17 @@ async def arequest(wiring: Wiring, client: Any, original: Callable[..., Any], ar
 
     async def send(body: Any) -> Any:
         nonlocal source
-        with exchange.sending(body) as given:
+        given = exchange.arguments_for(body)
+        token = active.set(exchange)
+        try:
             result = await original(**given)
+        finally:
+            active.reset(token)
         if not exchange.streams:
             return exchange.returned(result)
         if exchange.response is None:
             return _nothing()
-        source = AsyncSource(exchange, exchange.opened(result))
+        source = AsyncSource(exchange.wire, exchange.opened(result))
         return source
 
     name, options = wiring.provider.name, exchange.call_options()
@@ -182,7 +190,7 @@ async def arequest(wiring: Wiring, client: Any, original: Callable[..., Any], ar
     else:
         stream = wiring.relay.astream_llm(name, exchange.body, send, assemble=exchange.assemble, **options)
         await stream.open()
-    byte_stream = async_tap(http_of(client), exchange, stream, source)
+    byte_stream = async_tap(http_of(client), exchange.wire, stream, source)
     is_given, result = _attached(exchange, byte_stream)
     return (await _respond(exchange, byte_stream)) if is_given else result
 

@@ -5,16 +5,18 @@
 from __future__ import annotations
 
 import sys
+from collections import deque
 from contextlib import suppress
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-from relay_core.stainless.exchange import StreamCut, StreamFailed
+from relay_core.stainless.wire import StreamCut, StreamFailed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Iterator
 
     from relay_core.stainless.exchange import Exchange
+    from relay_core.stainless.wire import Wire
 
 __all__ = ["AsyncPassing", "AsyncSource", "Passing", "Source", "async_tap", "http_of", "tap"]
 
@@ -31,16 +33,16 @@ def http_of(client: Any) -> Any:
 class Source:
     """The chunks of a response, as they come over the wire."""
 
-    def __init__(self, exchange: Exchange, raw: Any) -> None:
-        self._exchange = exchange
+    def __init__(self, wire: Wire, raw: Any) -> None:
+        self._wire = wire
         self._raw = raw
 
     def __iter__(self) -> Iterator[Any]:
-        exchange = self._exchange
+        wire = self._wire
         for piece in self._raw:
-            yield from exchange.chunks_of(piece)
-        yield from exchange.chunks_of(None)
-        exchange.finish()
+            yield from wire.chunks_of(piece)
+        yield from wire.chunks_of(None)
+        wire.finish()
 
     def close(self) -> None:
         """Close the connection's stream."""
@@ -48,21 +50,33 @@ class Source:
 
 
 class AsyncSource:
-    """The same for async clients."""
+    """The same for async clients; no generator, so that a loop that ends need not close it."""
 
-    def __init__(self, exchange: Exchange, raw: Any) -> None:
-        self._exchange = exchange
+    def __init__(self, wire: Wire, raw: Any) -> None:
+        self._wire = wire
         self._raw = raw
-        self._closed = False
+        self._pieces: Any = None
+        self._chunks: deque[Any] = deque()
+        self._closed = self._ended = False
 
-    async def __aiter__(self) -> AsyncIterator[Any]:
-        exchange = self._exchange
-        async for piece in self._raw:
-            for chunk in exchange.chunks_of(piece):
-                yield chunk
-        for chunk in exchange.chunks_of(None):
-            yield chunk
-        exchange.finish()
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        chunks = self._chunks
+        while not chunks:
+            if self._ended:
+                self._wire.finish()
+                raise StopAsyncIteration
+            if self._pieces is None:
+                self._pieces = aiter(self._raw)
+            try:
+                piece = await anext(self._pieces)
+            except StopAsyncIteration:
+                self._ended = True
+                piece = None
+            chunks.extend(self._wire.chunks_of(piece))
+        return chunks.popleft()
 
     async def aclose(self) -> None:
         """Close the connection's stream, once: what closes around it must not wait in two places."""
@@ -102,13 +116,17 @@ class AsyncPassing:
         self._source = source
         self._chunks: list[Any] = []
 
-    async def __aiter__(self) -> AsyncIterator[Any]:
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
         try:
-            async for chunk in self._source:
-                self._chunks.append(chunk)
-                yield chunk
-        finally:
+            chunk = await anext(self._source)
+        except BaseException:
             self._exchange.tell_outer(self._chunks)
+            raise
+        self._chunks.append(chunk)
+        return chunk
 
     async def aclose(self, cause: str = "closed", error: BaseException | None = None) -> None:
         """Close the connection's stream."""
@@ -118,53 +136,52 @@ class AsyncPassing:
 
 
 class _Tap:
-    def __init__(self, exchange: Exchange, stream: Any, source: Any) -> None:
-        self._exchange = exchange
+    def __init__(self, wire: Wire, stream: Any, source: Any) -> None:
+        self._wire = wire
         self._stream = stream
         self._source = source
         self._ended = False
 
-    def _ending(self) -> tuple[str, Exception | None]:
-        cause, error = self._exchange.ending()
-        return ("closed", error) if cause == "complete" and self._exchange.is_json_body() else (cause, error)
-
 
 class _SyncTap(_Tap):
     def __iter__(self) -> Iterator[bytes]:
-        exchange = self._exchange
+        out = self._wire.out
         with suppress(StreamCut, StreamFailed):  # told to observers; the SDK finds out by itself
             for chunk in self._stream:
-                data = exchange.out(chunk)
+                data = out(chunk)
                 if data:
                     yield data
         self._ended = True
-        rest = exchange.rest()
+        rest = self._wire.rest()
         if rest:
             yield rest
 
     def close(self) -> None:
         if not self._ended:
             with suppress(ValueError):  # another thread is inside; what it waits for ends the stream
-                self._stream.close(*self._ending())
+                self._stream.close(*self._wire.ending_early())
 
 
 class _AsyncTap(_Tap):
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        exchange = self._exchange
-        with suppress(StreamCut, StreamFailed):  # see _SyncTap
-            async for chunk in self._stream:
-                data = exchange.out(chunk)
-                if data:
-                    yield data
-        self._ended = True
-        rest = exchange.rest()
-        if rest:
-            yield rest
+    def __aiter__(self) -> Self:
+        self._chunks = aiter(self._stream)
+        return self
+
+    async def __anext__(self) -> bytes:
+        while not self._ended:
+            try:
+                data = self._wire.out(await anext(self._chunks))
+            except (StopAsyncIteration, StreamCut, StreamFailed):  # see _SyncTap
+                self._ended = True
+                data = self._wire.rest()
+            if data:
+                return data
+        raise StopAsyncIteration
 
     async def aclose(self) -> None:
         if self._ended:
             return
-        ending = self._ending()
+        ending = self._wire.ending_early()
         if self._source is not None:
             await self._source.aclose()  # first, so that closing the stream does not wait: the event loop may do it too
         with suppress(RuntimeError):  # another task is inside; what it waits for ends the stream
@@ -176,11 +193,11 @@ def _class(http: str, base: str, kind: type[_Tap]) -> type[Any]:
     return type("RelayStream", (kind, getattr(sys.modules[http], base)), {})
 
 
-def tap(http: Any, exchange: Exchange, stream: Any) -> Any:
+def tap(http: Any, wire: Wire, stream: Any) -> Any:
     """Make the byte stream that the SDK reads in place of the connection's."""
-    return _class(http.__name__, "SyncByteStream", _SyncTap)(exchange, stream, None)
+    return _class(http.__name__, "SyncByteStream", _SyncTap)(wire, stream, None)
 
 
-def async_tap(http: Any, exchange: Exchange, stream: Any, source: AsyncSource | None) -> Any:
+def async_tap(http: Any, wire: Wire, stream: Any, source: AsyncSource | None) -> Any:
     """Make the same for async clients; `source` reads the connection, if there is one."""
-    return _class(http.__name__, "AsyncByteStream", _AsyncTap)(exchange, stream, source)
+    return _class(http.__name__, "AsyncByteStream", _AsyncTap)(wire, stream, source)

@@ -389,3 +389,29 @@ def test_an_adapter_that_needs_nothing_and_brings_nothing_is_refused(host):
     adapter = type("Empty", (), {"name": "empty", "requires": (), "install": print, "uninstall": print})()
     with pytest.raises(relay.AdapterError, match="`requires` must name"):
         host.install(adapter)
+
+
+def test_codecs_that_are_named_are_loaded_when_one_is_asked_for(runtime, host):
+    loads = []
+
+    class Named(Lenses):
+        codec_names = ("openai_chat",)
+
+        def codecs(self):
+            loads.append(1)
+            return super().codecs()
+
+    host.install(Named())
+    assert ("openai_chat" in runtime.codecs, runtime.codecs.names(), loads) == (True, ["openai_chat"], [])
+    codec = runtime.codecs.get("openai_chat")
+    assert (codec.name, runtime.codecs.get("openai_chat") is codec, loads) == ("openai_chat", True, [1])
+    host.uninstall("lenses")
+    assert "openai_chat" not in runtime.codecs
+
+
+def test_a_codec_of_the_programs_own_wins_over_one_that_is_promised(runtime, host):
+    (own,) = Lenses().codecs()
+    Named = type("Named", (Lenses,), {"codec_names": (own.name,)})
+    host.install(Named())
+    runtime.codecs.register(own)
+    assert runtime.codecs.get(own.name) is own

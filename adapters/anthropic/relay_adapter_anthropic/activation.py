@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import relay_core
 from relay_core.errors import UsageError
-from relay_core.stainless import Operation, Patcher, Provider, SdkAdapter
+from relay_core.stainless.adapter import SdkAdapter
+from relay_core.stainless.patching import Patcher
 
 if TYPE_CHECKING:
     from relay_core.codecs import Codec
     from relay_core.runtime import Relay
+    from relay_core.stainless.provider import Provider
 
 __all__ = ["adapter", "attach", "detach", "install", "uninstall"]
 
@@ -21,6 +23,7 @@ def _load() -> tuple[Provider, type[Any], type[Any]]:
     from anthropic._base_client import AsyncAPIClient, SyncAPIClient  # noqa: PLC0415  # needs the SDK
 
     from relay_adapter_anthropic.codec import CODEC  # noqa: PLC0415  # see above
+    from relay_core.stainless.provider import Operation, Provider  # noqa: PLC0415  # see above
 
     operations = (Operation(path="/v1/messages", codec=CODEC, endings=(b"message_stop",)),)
     return Provider("anthropic", "request-id", operations), SyncAPIClient, AsyncAPIClient
@@ -110,6 +113,7 @@ adapter = SdkAdapter(
     "anthropic",
     _patcher,
     _codecs,
+    codec_names=("anthropic_messages",),
     control="messages of every client, streamed or not; Bedrock's binary streams are seen, not rewritten",
 )
 """What the entry point ``anthropic`` of the group ``relay.adapters`` names."""

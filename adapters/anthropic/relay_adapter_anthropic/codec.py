@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from relay_adapter_anthropic.assembler import MessageAssembler
 from relay_adapter_anthropic.blocks import API, build_block, read_blocks
+from relay_adapter_anthropic.stream_texts import message_texts
 from relay_adapter_anthropic.usage import read_usage
 from relay_core.codec_parts import (
     JsonCodec,
@@ -195,6 +196,8 @@ class AnthropicMessagesCodec(JsonCodec):
                 if edit.kind == "splice"
                 else _SETTERS.get(type(edit.new), _set_part)(edit, native)
             )
+
+    chunk_texts = staticmethod(message_texts)
 
     def assembler(self) -> MessageAssembler:
         """Make an assembler for the events of one stream."""

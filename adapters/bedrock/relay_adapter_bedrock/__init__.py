@@ -1,51 +1,45 @@
-"""A codec for Amazon Bedrock's Converse API: what Relay needs to read and edit such calls. Needs no SDK."""
+"""A codec for Amazon Bedrock's Converse API: what Relay needs to read and edit such calls. Needs no SDK.
+
+Importing this package loads no codec; they are loaded when one is asked for.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-from relay_adapter_bedrock.codec import CODEC, BedrockConverseCodec
-from relay_adapter_bedrock.event_stream import EventStreamDecoder, read_events
-from relay_core.errors import AdapterError
+from relay_core.codec_adapter import CodecAdapter
 
 if TYPE_CHECKING:
+    from relay_adapter_bedrock.codec import CODEC as CODEC
+    from relay_adapter_bedrock.codec import BedrockConverseCodec as BedrockConverseCodec
+    from relay_adapter_bedrock.event_stream import EventStreamDecoder as EventStreamDecoder
+    from relay_adapter_bedrock.event_stream import read_events as read_events
     from relay_core.codecs import Codec
-    from relay_core.runtime import Relay
 
-__all__ = ["CODEC", "BedrockAdapter", "BedrockConverseCodec", "EventStreamDecoder", "adapter", "read_events"]
+__all__ = ["CODEC", "BedrockConverseCodec", "EventStreamDecoder", "adapter", "read_events"]
 
 __version__ = "0.1.0"
 
-
-class BedrockAdapter:
-    """Brings the codec ``bedrock_converse``; it attaches to no SDK, so that calls go through `relay.call_llm`.
-
-    Example:
-        >>> [codec.name for codec in adapter.codecs()], adapter.control
-        (['bedrock_converse'], 'none: a codec only, for calls made through relay.call_llm')
-    """
-
-    name: Final = "bedrock"
-    requires: Final = ()
-    control: Final = "none: a codec only, for calls made through relay.call_llm"
-
-    def codecs(self) -> list[Codec]:
-        """Give the codecs that this adapter brings."""
-        return [CODEC]
-
-    def install(self, relay: Relay, **options: Any) -> None:
-        """Attach to nothing: there is no SDK to attach to.
-
-        Raises:
-            AdapterError: there are options; this adapter has none.
-        """
-        del relay
-        if options:
-            raise AdapterError(f"the adapter bedrock has no options, but was given {', '.join(sorted(options))}")
-
-    def uninstall(self, relay: Relay) -> None:
-        """Detach from nothing."""
+_HOMES: Final = {
+    "CODEC": "codec",
+    "BedrockConverseCodec": "codec",
+    "EventStreamDecoder": "event_stream",
+    "read_events": "event_stream",
+}
 
 
-adapter: Final = BedrockAdapter()
+def _codecs() -> list[Codec]:
+    from relay_adapter_bedrock.codec import CODEC  # noqa: PLC0415  # see above
+
+    return [CODEC]
+
+
+adapter: Final = CodecAdapter("bedrock", ("bedrock_converse",), _codecs)
 """What the entry point ``bedrock`` of the group ``relay.adapters`` names."""
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

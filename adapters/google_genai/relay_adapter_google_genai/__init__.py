@@ -1,50 +1,38 @@
-"""A codec for Gemini's generateContent: what Relay needs to read and edit such calls. Needs no SDK."""
+"""A codec for Gemini's generateContent: what Relay needs to read and edit such calls. Needs no SDK.
+
+Importing this package loads no codec; they are loaded when one is asked for.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-from relay_adapter_google_genai.codec import CODEC, GeminiGenerateContentCodec
-from relay_core.errors import AdapterError
+from relay_core.codec_adapter import CodecAdapter
 
 if TYPE_CHECKING:
+    from relay_adapter_google_genai.codec import CODEC as CODEC
+    from relay_adapter_google_genai.codec import GeminiGenerateContentCodec as GeminiGenerateContentCodec
     from relay_core.codecs import Codec
-    from relay_core.runtime import Relay
 
-__all__ = ["CODEC", "GeminiGenerateContentCodec", "GoogleGenaiAdapter", "adapter"]
+__all__ = ["CODEC", "GeminiGenerateContentCodec", "adapter"]
 
 __version__ = "0.1.0"
 
-
-class GoogleGenaiAdapter:
-    """Brings the codec ``gemini_generate_content``; it attaches to no SDK, so that calls go through `relay.call_llm`.
-
-    Example:
-        >>> [codec.name for codec in adapter.codecs()], adapter.control
-        (['gemini_generate_content'], 'none: a codec only, for calls made through relay.call_llm')
-    """
-
-    name: Final = "google_genai"
-    requires: Final = ()
-    control: Final = "none: a codec only, for calls made through relay.call_llm"
-
-    def codecs(self) -> list[Codec]:
-        """Give the codecs that this adapter brings."""
-        return [CODEC]
-
-    def install(self, relay: Relay, **options: Any) -> None:
-        """Attach to nothing: there is no SDK to attach to.
-
-        Raises:
-            AdapterError: there are options; this adapter has none.
-        """
-        del relay
-        if options:
-            raise AdapterError(f"the adapter google_genai has no options, but was given {', '.join(sorted(options))}")
-
-    def uninstall(self, relay: Relay) -> None:
-        """Detach from nothing."""
+_HOMES: Final = {"CODEC": "codec", "GeminiGenerateContentCodec": "codec"}
 
 
-adapter: Final = GoogleGenaiAdapter()
+def _codecs() -> list[Codec]:
+    from relay_adapter_google_genai.codec import CODEC  # noqa: PLC0415  # see above
+
+    return [CODEC]
+
+
+adapter: Final = CodecAdapter("google_genai", ("gemini_generate_content",), _codecs)
 """What the entry point ``google_genai`` of the group ``relay.adapters`` names."""
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import relay_core
-from relay_core.stainless import Operation, Patcher, Provider, SdkAdapter
+from relay_core.stainless.adapter import SdkAdapter
+from relay_core.stainless.patching import Patcher
 
 if TYPE_CHECKING:
     from relay_core.codecs import Codec
     from relay_core.runtime import Relay
+    from relay_core.stainless.provider import Provider
 
 __all__ = ["adapter", "attach", "detach", "install", "uninstall"]
 
@@ -21,11 +23,16 @@ _RESPONSE_ENDINGS = (b"response.completed", b"response.incomplete", b"response.f
 def _load() -> tuple[Provider, type[Any], type[Any]]:
     from openai._base_client import AsyncAPIClient, SyncAPIClient  # noqa: PLC0415  # needs the SDK
 
-    from relay_adapter_openai.codecs import ChatCodec, EmbeddingsCodec, ResponsesCodec  # noqa: PLC0415  # see above
+    from relay_adapter_openai.codecs import EmbeddingsCodec  # noqa: PLC0415  # see above
+    from relay_adapter_openai.stream_texts import (  # noqa: PLC0415  # see above
+        StreamedChatCodec,
+        StreamedResponsesCodec,
+    )
+    from relay_core.stainless.provider import Operation, Provider  # noqa: PLC0415  # see above
 
     operations = (
-        Operation(path="/chat/completions", codec=ChatCodec(), endings=_CHAT_ENDINGS, asks_usage=True),
-        Operation(path="/responses", codec=ResponsesCodec(), endings=_RESPONSE_ENDINGS),
+        Operation(path="/chat/completions", codec=StreamedChatCodec(), endings=_CHAT_ENDINGS, asks_usage=True),
+        Operation(path="/responses", codec=StreamedResponsesCodec(), endings=_RESPONSE_ENDINGS),
         Operation(path="/embeddings", codec=EmbeddingsCodec(), category="embedder"),
     )
     hosts = ("api.openai.com", "openai.azure.com")
@@ -100,15 +107,20 @@ def uninstall() -> None:
 
 
 def _codecs() -> list[Codec]:
-    from relay_adapter_openai.codecs import codecs  # noqa: PLC0415  # only where the adapter is enabled
+    from relay_adapter_openai.codecs import EmbeddingsCodec  # noqa: PLC0415  # only where the adapter is enabled
+    from relay_adapter_openai.stream_texts import (  # noqa: PLC0415  # see above
+        StreamedChatCodec,
+        StreamedResponsesCodec,
+    )
 
-    return codecs()
+    return [StreamedChatCodec(), StreamedResponsesCodec(), EmbeddingsCodec()]
 
 
 adapter = SdkAdapter(
     "openai",
     _patcher,
     _codecs,
+    codec_names=("openai_chat", "openai_responses", "openai_embeddings"),
     control="chat completions, responses and embeddings of every client; not realtime and WebSocket connections",
     options=("include_usage",),
 )
