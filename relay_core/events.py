@@ -6,7 +6,7 @@ dispatcher's thread, and only when somebody reads them. Treat what an event give
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, cast
 
 import msgspec
 
@@ -108,6 +108,14 @@ class Event(msgspec.Struct, eq=False, gc=False):
     cache: dict[str, Any] | None = None
 
     kind: ClassVar[str] = ""
+
+    def __repr__(self) -> str:
+        """Say which event it is; the payloads in the fields are not scrubbed yet, and programs print events."""
+        return f"<{type(self).__name__} {cast('Any', self).name!r} at {self.timestamp}>"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """Say the same to rich."""
+        return [("name", cast("Any", self).name)]
 
     @property
     def atof_version(self) -> str:
@@ -237,7 +245,9 @@ class Event(msgspec.Struct, eq=False, gc=False):
         if raw is None:
             return None
         if type(raw) in _MADE_LATE:
-            raw = self.raw = self.encoder.freeze(raw.make())
+            while type(raw) in _MADE_LATE:  # what is put together late may be shown late too
+                raw = raw.make()
+            raw = self.raw = self.encoder.freeze(raw)
         return self.encoder.tree(raw)
 
     def _data_json(self) -> bytes:

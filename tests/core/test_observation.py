@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 import relay_core as relay
+from relay_core.events import Deferred
 from relay_core.observation import Observation, Outcome
 from tests.core.golden_scenario import Recording
 
@@ -150,3 +151,12 @@ def test_a_streams_exception_may_be_a_pause(rec):
         list(rec.relay.stream_llm("pay", Money(5), chunks, observation=Plain()))
     assert rec.end("pay").metadata["relay.status"] == "interrupted"
     assert rec.end("pay").data == {"waiting": True}
+
+
+def test_what_is_shown_late_of_a_stream_is_still_shown(rec):
+    class Late(Plain):
+        def result(self, call, result):
+            return Deferred(lambda: {"paid": [item.amount for item in result]})
+
+    list(rec.relay.stream_llm("pay", Money(5), lambda request: iter([Money(1)]), observation=Late()))
+    assert rec.end("pay").data == {"paid": [1]}
