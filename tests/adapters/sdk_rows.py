@@ -318,7 +318,11 @@ class SdkRows:
             self.aask(rec, provider, run)
         gc.collect()
         assert self.status(rec) == "cancelled"
-        assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
+        errors = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+        if way == "break":  # the loop ends while the HTTP library's own generators close each other, with us or without
+            errors = [error for error in errors if "async_generator object Response.aiter" not in error]
+            errors = [error for error in errors if "ByteStream.__aiter__" not in error]
+        assert errors == []
 
     def test_a_stream_is_closed_by_another_task(self, rec):
         d = self.driver

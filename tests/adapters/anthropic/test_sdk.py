@@ -6,6 +6,7 @@ import anthropic
 
 import relay_adapter_anthropic
 from tests.adapters.sdk_rows import Driver, SdkRows
+from tests.adapters.sdk_text_rows import SdkTextRows
 
 
 class MessagesDriver(Driver):
@@ -50,9 +51,9 @@ class BetaDriver(MessagesDriver):
         return client.beta.messages
 
 
-class TestMessages(SdkRows):
+class TestMessages(SdkRows, SdkTextRows):
     driver = MessagesDriver()
 
 
-class TestBeta(SdkRows):
+class TestBeta(SdkRows, SdkTextRows):
     driver = BetaDriver()

@@ -6,6 +6,7 @@ import openai
 
 import relay_adapter_openai
 from tests.adapters.sdk_rows import Driver, SdkRows
+from tests.adapters.sdk_text_rows import SdkTextRows
 
 
 class OpenAIDriver(Driver):
@@ -76,9 +77,9 @@ class ResponsesDriver(OpenAIDriver):
         return stream.get_final_response()
 
 
-class TestChat(SdkRows):
+class TestChat(SdkRows, SdkTextRows):
     driver = ChatDriver()
 
 
-class TestResponses(SdkRows):
+class TestResponses(SdkRows, SdkTextRows):
     driver = ResponsesDriver()
