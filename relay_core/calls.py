@@ -93,7 +93,7 @@ async def managed(relay: Relay, call: Call, chain: CallChain | None, fn: Callabl
             if id(type(result)) not in PLAIN:
                 result = await finished(result, wait)
         else:
-            result = await execute(chain.executions, call, real_call(call, fn), wait)
+            result = await execute(relay, chain.executions, call, real_call(call, fn), wait)
     except BaseException as error:
         fail(relay, call, outer, error)
         raise

@@ -160,12 +160,13 @@ def _failed(guardrail: Registration, call: Call, error: Exception) -> None:
         raise GuardrailFailed(text, guardrail=guardrail.name, call=call) from error
 
 
-async def execute(  # noqa: C901, PLR0912  # one loop inwards and outwards; every part of it would need all its state
-    executions: tuple[Registration, ...], call: Call, real: Callable[[Call], Any], wait: bool
+async def execute(  # noqa: C901, PLR0912, PLR0915  # one loop inwards and outwards; every part of it would need all its state
+    relay: Relay, executions: tuple[Registration, ...], call: Call, real: Callable[[Call], Any], wait: bool
 ) -> Any:
     """Run execution intercepts, outermost first, around the real call.
 
     Each generator that has yielded waits in `bodies` for the outcome of what it wrapped; yielding again asks for another.
+    A generator may also yield an awaitable and gets its result: awaited for async callers, on the helper loop for others.
     """
     bodies: list[Generator[Any, Any, Any]] = []
     error: BaseException | None = None
@@ -175,7 +176,7 @@ async def execute(  # noqa: C901, PLR0912  # one loop inwards and outwards; ever
             try:  # inwards, from the innermost waiting intercept to the real call
                 for intercept in executions[len(bodies) :]:
                     if intercept.shape == "async":
-                        value = await _execute_async(intercept, executions[len(bodies) + 1 :], call, real)
+                        value = await _execute_async(relay, intercept, executions[len(bodies) + 1 :], call, real)
                         break
                     body = intercept.fn(call)
                     try:
@@ -185,6 +186,9 @@ async def execute(  # noqa: C901, PLR0912  # one loop inwards and outwards; ever
                         break
                     bodies.append(body)
                     if passed is not call:
+                        if hasattr(type(passed), "__await__"):
+                            value = await _policy(relay, passed, wait)
+                            break
                         call = _checked(passed, intercept)
                 else:
                     value = real(call)
@@ -203,8 +207,14 @@ async def execute(  # noqa: C901, PLR0912  # one loop inwards and outwards; ever
                 except BaseException as raised:  # noqa: BLE001  # for the next intercept outwards
                     error = raised
                 else:
-                    call = _checked(passed, executions[len(bodies) - 1])
-                    break  # it yielded again: once more from here inwards
+                    if not hasattr(type(passed), "__await__"):
+                        call = _checked(passed, executions[len(bodies) - 1])
+                        break  # it yielded again: once more from here inwards
+                    try:
+                        value, error = await _policy(relay, passed, wait), None
+                    except BaseException as raised:  # noqa: BLE001  # for the intercept that asked
+                        error = raised
+                    continue
                 bodies.pop()
             else:
                 if error is not None:
@@ -217,14 +227,14 @@ async def execute(  # noqa: C901, PLR0912  # one loop inwards and outwards; ever
 
 
 async def _execute_async(
-    intercept: Registration, inner: tuple[Registration, ...], call: Call, real: Callable[[Call], Any]
+    relay: Relay, intercept: Registration, inner: tuple[Registration, ...], call: Call, real: Callable[[Call], Any]
 ) -> Any:
     active = True
 
     async def proceed(passed: Call) -> Any:
         if not active:
             raise UsageError(f"{intercept.label} called proceed after it had returned")
-        return await execute(inner, _checked(passed, intercept), real, True)
+        return await execute(relay, inner, _checked(passed, intercept), real, True)
 
     try:
         return await intercept.fn(call, proceed)

@@ -151,7 +151,7 @@ class _Opening:
         final = Finaliser(relay, call, scope, self.assemble)
         try:
             executions = chain.executions if chain is not None else ()
-            source = await execute(executions, call, real_call(call, self.fn), wait)
+            source = await execute(relay, executions, call, real_call(call, self.fn), wait)
         except BaseException as error:
             self.leave(final, error)
             raise

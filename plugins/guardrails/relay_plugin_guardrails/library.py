@@ -29,7 +29,6 @@ define subflow {RETRIEVAL_FLOW}
   $user_message = $relevant_chunks
 """
 _BROKEN: Final = re.compile(r"I'm sorry, an internal error has occurred\.|Action '[^']*' not found\.")
-_SECTIONS: Final = {"input": "input", "output": "output", "retrieval": "retrieval"}
 
 
 def prepare(*, usage_telemetry: bool) -> None:
@@ -46,16 +45,14 @@ def load(settings: SurfaceSettings) -> Any:
     """
     from nemoguardrails import RailsConfig  # noqa: PLC0415  # takes seconds
 
+    path = Path(settings.config or "")
+    if settings.yaml is None and not path.exists():
+        raise ConfigError([f"guardrails: there is no {settings.config!r}"])
     try:
         if settings.yaml is not None:
             found = RailsConfig.from_content(yaml_content=settings.yaml, colang_content=settings.colang)
         else:
-            path = Path(settings.config or "")
-            if not path.exists():
-                raise ConfigError([f"guardrails: there is no {settings.config!r}"])
             found = RailsConfig.from_path(str(path))
-    except ConfigError:
-        raise
     except Exception as error:  # the library raises what YAML, pydantic and Colang raise
         raise ConfigError([f"guardrails: the rails cannot be read: {type(error).__name__}: {error}"]) from error
     if found.colang_version != "1.0":
@@ -65,7 +62,7 @@ def load(settings: SurfaceSettings) -> Any:
 
 def flows_of(config: Any, direction: Direction) -> tuple[str, ...]:
     """Give the names of a configuration's rails of one direction."""
-    return tuple(getattr(config.rails, _SECTIONS[direction]).flows)
+    return tuple(getattr(config.rails, direction).flows)
 
 
 def pruned(config: Any, direction: Direction) -> Any:

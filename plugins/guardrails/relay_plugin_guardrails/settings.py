@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
 import msgspec
@@ -11,6 +13,7 @@ __all__ = [
     "SURFACES",
     "Engine",
     "GuardrailsSettings",
+    "HeaderSource",
     "InputSettings",
     "OutputSettings",
     "RemoteSettings",
@@ -25,6 +28,42 @@ Mode: TypeAlias = Literal["buffer", "guarded", "monitor"]
 SURFACES: tuple[SurfaceName, ...] = ("llm_input", "llm_output", "tool_args", "tool_result", "retrieval")
 
 
+class HeaderSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the value of a header comes from; give one of env and file.
+
+    Args:
+        env: the name of an environment variable.
+        file: the path of a file.
+        prefix: text before the value, such as ``"Bearer "``.
+
+    Example:
+        >>> HeaderSource(env="GUARDRAILS_TOKEN", prefix="Bearer ").env
+        'GUARDRAILS_TOKEN'
+    """
+
+    env: str | None = None
+    file: str | None = None
+    prefix: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse none and both."""
+        if bool(self.env) is bool(self.file):
+            raise ValueError("a header gives one of env and file")
+
+    def resolve(self) -> str:
+        """Read the value, at each request: tokens are rotated.
+
+        Raises:
+            OSError: the file cannot be read, or the variable is not set.
+        """
+        if self.file is not None:
+            return self.prefix + Path(self.file).expanduser().read_text(encoding="utf-8").strip()
+        found = os.environ.get(self.env or "")
+        if found is None:
+            raise OSError(f"the environment variable {self.env} is not set")
+        return self.prefix + found
+
+
 class RemoteSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where rails run that do not run in this process.
 
@@ -34,7 +73,7 @@ class RemoteSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             (``/v1/guardrail/checks``).
         config_id: which of the server's configurations to use; None leaves it to the server.
         model: sent along; both servers want one and neither calls it for a check.
-        headers: sent with each request, such as ``{Authorization = "..."}``.
+        headers: sent with each request: text, or ``{env = "TOKEN", prefix = "Bearer "}``.
 
     Example:
         >>> RemoteSettings(url="http://127.0.0.1:8000").dialect
@@ -45,7 +84,14 @@ class RemoteSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     dialect: Literal["oss", "microservice"] = "oss"
     config_id: str | None = None
     model: str = "relay"
-    headers: dict[str, str] = {}
+    headers: dict[str, str | HeaderSource] = {}
+
+    def __repr__(self) -> str:
+        return f"RemoteSettings(url={self.url!r}, dialect={self.dialect!r}, headers={sorted(self.headers)})"
+
+    def resolved_headers(self) -> dict[str, str]:
+        """Give the headers with their values."""
+        return {name: one if isinstance(one, str) else one.resolve() for name, one in self.headers.items()}
 
 
 class SurfaceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
 from relay_plugin_guardrails.engines.engine import messages_for
 from relay_plugin_guardrails.engines.models import show_engine_models, show_rails_models
@@ -87,7 +90,7 @@ class LlmRailsEngine:
         self.reason = reason
         self.direction: Direction = direction
         self.rails = flows_of(config, direction)
-        self._rails = LLMRails(config, llm=llm)
+        self._rails = _built(lambda: LLMRails(config, llm=llm))
         for name, action in (actions or {}).items():
             self._rails.register_action(action, name)
         self._options = {"rails": ["output" if direction == "output" else "input"], "log": {"activated_rails": True}}
@@ -122,3 +125,11 @@ class LlmRailsEngine:
             await close()
 
 
+def _built(make: Callable[[], Any]) -> Any:
+    """Build rails where a loop runs: elsewhere the library makes one, sets it as the thread's, and leaves it open."""
+
+    async def main() -> Any:
+        return make()
+
+    with ThreadPoolExecutor(1, thread_name_prefix="relay-guardrails-build") as pool:
+        return pool.submit(asyncio.run, main()).result()

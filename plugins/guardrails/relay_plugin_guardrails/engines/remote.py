@@ -59,9 +59,7 @@ class RemoteEngine:
         settings = self.settings
         if self._client is None:
             # Its own connections: what the environment says about proxies does not apply to policy.
-            self._client = httpx.AsyncClient(
-                base_url=settings.url.rstrip("/"), headers=settings.headers, timeout=self._timeout, trust_env=False
-            )
+            self._client = httpx.AsyncClient(base_url=settings.url.rstrip("/"), timeout=self._timeout, trust_env=False)
         guardrails: dict[str, Any] = {}
         if settings.config_id is not None:
             guardrails["config_id"] = settings.config_id
@@ -69,7 +67,11 @@ class RemoteEngine:
             guardrails["rail_types"] = [self.direction]
         body = {"model": settings.model, "messages": messages, "guardrails": guardrails}
         try:
-            response = await self._client.post(_PATHS[settings.dialect], json=body)
+            headers = settings.resolved_headers()
+        except OSError as error:
+            raise RemoteFailed(f"a header has no value: {type(error).__name__}") from None
+        try:
+            response = await self._client.post(_PATHS[settings.dialect], json=body, headers=headers)
         except httpx.HTTPError as error:
             raise RemoteFailed(f"the rails server did not answer: {type(error).__name__}") from None
         if response.status_code != httpx.codes.OK:
