@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
 from contextvars import ContextVar
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from relay_core.events import Event
     from relay_core.middleware import Registration
 
-__all__ = ["Barrier", "FlushReport", "Lane", "Sink", "inside", "is_root", "labelled"]
+__all__ = ["Alarm", "Barrier", "FlushReport", "Lane", "Sink", "held", "inside", "is_root", "labelled"]
 
 _log = logging.getLogger("relay")
 _LOG_EVERY: Final = 60.0  # seconds between two log lines about one subscriber
@@ -77,7 +78,7 @@ class Sink:
         self.policy: str = own if own in _POLICIES else policy
         self.removed = False
         self.delivered = 0
-        self.dropped: dict[str, int] = {}
+        self.dropped: defaultdict[str, int] = defaultdict(int)
         self.number = next(_numbers)  # of registration
         self.turn = 0  # grows when events move; odd meanwhile
         self._next_log = 0.0
@@ -85,7 +86,7 @@ class Sink:
 
     def reset(self) -> None:
         """Forget what is under way: in a forked child it belongs to the parent."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler or finalizer may come in between
         self.todo: Sequence[Event] = ()
         self.done = 0
         self.lane: Lane | None = None
@@ -166,7 +167,7 @@ class Sink:
     def drop(self, reason: str, count: int = 1) -> None:
         """Account for events that this subscriber will not get."""
         with self._lock:
-            self.dropped[reason] = self.dropped.get(reason, 0) + count
+            self.dropped[reason] += count  # without a call in it, so that no signal handler can come in between
 
     def lost(self) -> int:
         """Count the events that it did not get, for any reason."""
@@ -325,6 +326,32 @@ class Lane:
         while self._stopped and len(self._queue) > kept:
             if not isinstance(self._queue.pop(), Barrier):
                 self._sink.drop("shutdown")
+
+
+class Alarm:
+    """What one thread sleeps on until another sets it; waking resets it.
+
+    `threading.Event` hangs when a signal handler or a finalizer sets it in the middle of a `set` of the same thread.
+    """
+
+    def __init__(self) -> None:
+        self._closed = threading.Lock()
+        self._closed.acquire()
+
+    def set(self) -> None:
+        """Wake the thread that sleeps, or the next one that wants to."""
+        if self._closed.locked():
+            with contextlib.suppress(RuntimeError):  # somebody else was faster
+                self._closed.release()
+
+    def wait(self, timeout: float = -1) -> bool:
+        """Sleep until it is set, at most `timeout` seconds. Returns whether it was."""
+        return self._closed.acquire(timeout=timeout)
+
+
+def held(lock: Any) -> bool:
+    """Tell whether this very thread holds an `RLock`."""
+    return lock._is_owned()
 
 
 class Barrier:

@@ -12,7 +12,7 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
-from relay_core.delivery import Barrier, FlushReport, Sink, inside, is_root, labelled
+from relay_core.delivery import Alarm, Barrier, FlushReport, Sink, held, inside, is_root, labelled
 from relay_core.preparation import Preparation, warn
 from relay_core.weights import weigh
 
@@ -62,9 +62,9 @@ class Dispatcher:
     def _reset(self) -> None:
         """Start from nothing: at first, and in a forked child, which owns no thread, lock or event of its parent."""
         self._queue: deque[Event | Barrier] = deque()
-        self._lock = threading.Lock()
-        self._wake = threading.Event()
-        self._space = threading.Event()
+        self._lock = threading.RLock()  # signal handlers and finalizers emit too, in the middle of anything here
+        self._wake = Alarm()
+        self._space = Alarm()
         self._idle = True
         self._working = threading.Event()
         self._worker: threading.Thread | None = None
@@ -117,7 +117,7 @@ class Dispatcher:
             self._rouse()
 
     def _full(self, event: Event) -> bool:
-        reserve = 2 if is_root(event) else 1  # roots are the last to go
+        reserve = 2 if is_root(event) or held(self._lock) else 1  # roots are the last to go
         return (
             len(self._queue) >= self._max_events * reserve or self._bytes - self._bytes_done > self._max_bytes * reserve
         )
@@ -142,11 +142,10 @@ class Dispatcher:
         self._rouse()
 
     def _wait_for_space(self, event: Event, waiting: list[Sink]) -> bool:
-        if self._is_inside():
-            return False  # a subscriber that emits: waiting for itself would never end
+        if self._waits_for_itself():
+            return False  # a subscriber that emits, or a signal handler amid a `put`
         deadline = time.monotonic() + self._wait
         while self._full(event):
-            self._space.clear()
             self._rouse()
             left = deadline - time.monotonic()
             if left <= 0:
@@ -154,10 +153,13 @@ class Dispatcher:
                     sink.stalled = True  # nobody waits for it again until it moves
                 return False
             self._space.wait(min(left, 0.05))
+        self._space.set()  # for the next who waits
         return True
 
     def _drop_oldest(self, sink: Sink, event: Event) -> bool:
         """Give up this subscriber's oldest event that is no root's; for a root's event, if need be, any."""
+        if held(self._lock):
+            return False  # this very thread was interrupted while it moved events
         with self._lock:  # the worker takes nothing meanwhile
             queue, fallback = self._queue, -1
             for index in range(min(len(queue), _SCAN)):
@@ -196,7 +198,7 @@ class Dispatcher:
 
     def _rouse(self) -> None:
         """Wake the worker; start it at the first event."""
-        if self._worker is None:
+        if self._worker is None and not held(self._lock):
             with self._lock:
                 if self._worker is None and not self.closed:
                     self._start_worker()
@@ -230,12 +232,10 @@ class Dispatcher:
             ticks += 1
             if ticks < _IDLE_TICKS:
                 self._wake.wait(_TICK)
-                self._wake.clear()
                 continue
             self._idle = True
             if not self._queue and self._worker is me:
                 self._wake.wait()
-            self._wake.clear()
             self._idle = False
             ticks = 0
 
@@ -393,7 +393,7 @@ class Dispatcher:
 
     def flush(self, timeout: float) -> FlushReport:
         """Wait until everything emitted before is handed over, at most `timeout` seconds."""
-        if self._is_inside() or self.closed:
+        if self._waits_for_itself() or self.closed:
             return self.report(timed_out=self.pending() > 0)
         return self.report(timed_out=not self._settle(timeout, close=False))
 
@@ -416,8 +416,8 @@ class Dispatcher:
             self.refusing = True
         if not first:
             return self.report(timed_out=self.pending() > 0)
-        if self._is_inside():
-            done = False  # waiting for itself would never end
+        if self._waits_for_itself():
+            done = False
         elif self._worker is None and not self._queue:
             done = self._close_unused(timeout)
         else:
@@ -454,8 +454,8 @@ class Dispatcher:
             self._taken, self._ready = (), []
             self._moves += 1
 
-    def _is_inside(self) -> bool:
-        return inside.get() == self.run_async
+    def _waits_for_itself(self) -> bool:
+        return inside.get() == self.run_async or held(self._lock)
 
     def _known(self) -> tuple[Sink, ...]:
         while True:

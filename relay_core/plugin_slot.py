@@ -138,7 +138,7 @@ class Slot:
         self.config = {key: value for key, value in entry.config.items() if key not in _OURS}
         try:
             schema = self.call("relay_config_schema")
-        except Exception as error:  # noqa: BLE001  # somebody else's code; kept as data
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # somebody else's code; kept as data
             self.fail(f"relay_config_schema failed: {explain(error)}", error)
             return []
         if schema is None:
@@ -166,7 +166,7 @@ class Slot:
                 self.shut_down()
             self.context = None
             self.fail(f"{step} failed: {explain(error)}", error)
-            if not isinstance(error, Exception):
+            if not isinstance(error, Exception | SystemExit):  # a plugin does not end the program; Ctrl-C does
                 raise
             return False
         self.record.state, self.record.error, self.cause = "active", None, None
@@ -196,6 +196,6 @@ class Slot:
         """Run `relay_shutdown`; what it raises goes into the record."""
         try:
             self.call("relay_shutdown", relay=self.context)
-        except Exception as error:  # noqa: BLE001  # the other plugins must still be stopped
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # the other plugins must still be stopped
             self.record.error = f"relay_shutdown failed: {explain(error)}"
             _log.warning("relay: plugin %r: %s", self.record.name, self.record.error)

@@ -128,7 +128,7 @@ class PluginHost:
             slot.take_in(obj, self._hooks())
         except LookupError as error:
             slot.fail(str(error), error)
-        except Exception as error:  # noqa: BLE001  # somebody else's module; kept as data
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # somebody else's module; kept as data
             slot.fail(f"importing it failed: {explain(error)}", error)
         seconds = slot.record.seconds = round(time.perf_counter() - started, 3)
         if seconds > LOAD_LIMIT:
@@ -348,7 +348,7 @@ class PluginHost:
         for slot in self._usable():
             try:
                 found.extend(slot.call("relay_cli") or ())
-            except Exception as error:  # noqa: BLE001  # one plugin must not take the command line down
+            except (Exception, SystemExit) as error:  # noqa: BLE001  # one plugin must not take the command line down
                 _log.warning("relay: plugin %r: relay_cli failed: %s", slot.record.name, explain(error))
         return found
 
@@ -360,7 +360,7 @@ class PluginHost:
                 continue
             try:
                 found = [dict(row) for row in slot.call("relay_doctor", relay=slot.context) or ()]
-            except Exception as error:  # noqa: BLE001  # the failure is a finding
+            except (Exception, SystemExit) as error:  # noqa: BLE001  # the failure is a finding
                 found = [{"check": "relay_doctor", "ok": False, "detail": explain(error)}]
             rows += [{"plugin": slot.record.name, "check": "", "ok": True, "detail": "", **row} for row in found]
         return rows

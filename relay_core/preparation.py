@@ -47,7 +47,7 @@ class Preparation:
                 if found is None:  # fail closed
                     return event.cleared()
                 event = found
-        except Exception as error:  # noqa: BLE001  # fail closed: nothing unsanitized goes out
+        except BaseException as error:  # noqa: BLE001  # fail closed; also SystemExit, which would end the worker
             self._fault("preparing an event", error)
             return event.cleared()
         finally:
@@ -58,7 +58,7 @@ class Preparation:
         try:
             found = self._call(entry, event)
             return event.replace(metadata={**found, **(event.metadata or {})})
-        except Exception as error:  # noqa: BLE001  # observation goes on without it
+        except BaseException as error:  # noqa: BLE001  # observation goes on without it; see prepare
             warn(entry, f"failed with {type(error).__qualname__}", "its metadata is left out")
             return event
 
@@ -67,7 +67,7 @@ class Preparation:
             found = self._call(entry, event)
             if type(found) is not type(event) or found.uuid != event.uuid:
                 raise TypeError(f"it returned {type(found).__name__} instead of the event")  # noqa: TRY301  # one failure path
-        except Exception as error:  # noqa: BLE001  # fail closed
+        except BaseException as error:  # noqa: BLE001  # fail closed; see prepare
             warn(
                 entry,
                 f"failed with {type(error).__qualname__}",

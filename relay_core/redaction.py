@@ -183,8 +183,8 @@ class Redactor:
 
     def _clean_key(self, key: str) -> str:
         if len(key) > _CACHED_CHARS:
-            return scrub_shapes(key)
-        return key if self._key_rank(key) & 4 == 0 else scrub_shapes(key)
+            return scrub_pairs(scrub_shapes(key))
+        return key if self._key_rank(key) & 4 == 0 else scrub_pairs(scrub_shapes(key))
 
     def _below(self, key: str, value: Any) -> Any:
         rank = self._key_rank(key)
@@ -243,7 +243,11 @@ class Redactor:
             return 0
         name = plain_name(key)
         secret = SECRET_KEY.search(name) or (self._extra_key is not None and self._extra_key.search(name))
-        rank = (1 if secret else 0) | (2 if name in BARE_TOKEN_KEY else 0) | (4 if scrub_shapes(key) != key else 0)
+        rank = (
+            (1 if secret else 0)
+            | (2 if name in BARE_TOKEN_KEY else 0)
+            | (4 if scrub_pairs(scrub_shapes(key)) != key else 0)
+        )
         if len(self._keys) >= _CACHE_ENTRIES:
             self._keys.clear()
         self._keys[key] = rank

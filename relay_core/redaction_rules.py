@@ -68,18 +68,29 @@ _TOKENS: Final = {
     "s": (
         rf"k-(?:(?:ant|proj|svcacct|admin|or|lf)-{_RUN}{{8,}}|[A-Za-z0-9]{{20,}}"
         rf"|(?=[A-Za-z_\-]{{0,60}}+[0-9]){_RUN}{{16,}})|k_(?:live|test)_[A-Za-z0-9]{{10,}}|hp(?:at|ss|ca|pa)_{_TAIL}"
+        rf"|ecret_[A-Za-z0-9]{{40,}}|bp_[0-9a-f]{{40}}|ntry[su]_[A-Za-z0-9+/=_\-]{{30,}}|q0(?:atp|csp)-{_RUN}{{20,}}"
     ),
-    "g": rf"h[pousr]_{_TAIL}|sk_{_TAIL}|ithub_pat_{_RUN}{{16,}}|lpat-{_RUN}{{10,}}",
-    "h": rf"f_{_TAIL}",
-    "l": rf"sv2_(?:pt|sk)_{_TAIL}",
-    "n": rf"pm_{_TAIL}|vapi-{_RUN}{{20,}}",
-    "r": rf"8_{_TAIL}|k_(?:live|test)_[A-Za-z0-9]{{10,}}",
-    "d": rf"op_v1_{_TAIL}|ckr_pat_{_RUN}{{16,}}",
+    "g": rf"h[pousr]_{_TAIL}|sk_{_TAIL}|ithub_pat_{_RUN}{{16,}}|lpat-{_RUN}{{10,}}|lsa_{_RUN}{{20,}}|lc_eyJ{_RUN}{{20,}}",
+    "h": rf"f_{_TAIL}|vs\.{_RUN}{{20,}}",
+    "l": rf"sv2_(?:pt|sk)_{_TAIL}|in_api_[A-Za-z0-9]{{30,}}",
+    "n": rf"pm_{_TAIL}|vapi-{_RUN}{{20,}}|tn_[A-Za-z0-9]{{30,}}|fp_[A-Za-z0-9]{{30,}}",
+    "r": rf"8_{_TAIL}|k_(?:live|test)_[A-Za-z0-9]{{10,}}|ubygems_[0-9a-f]{{40,}}",
+    "d": rf"op_v1_{_TAIL}|ckr_pat_{_RUN}{{16,}}|api[0-9a-f]{{32}}(?![A-Za-z0-9])|p\.pt\.[A-Za-z0-9]{{30,}}",
     "w": rf"hsec_{_TAIL}",
-    "p": rf"ypi-A{_RUN}{{20,}}|plx-[A-Za-z0-9]{{20,}}",
-    "x": rf"(?:app|ox[abceoprs])-{_RUN}{{10,}}|ai-[A-Za-z0-9]{{20,}}",
-    "A": rf"Iza{_RUN}{{30,}}|(?:KIA|SIA)[A-Z0-9]{{16}}(?![A-Za-z0-9])",
+    "p": rf"ypi-A{_RUN}{{20,}}|plx-[A-Za-z0-9]{{20,}}|csk_{_RUN}{{30,}}|ul-[0-9a-f]{{40}}",
+    "x": rf"(?:app|ox[abceoprs])-{_RUN}{{10,}}|ai-[A-Za-z0-9]{{20,}}|keysib-[0-9a-f]{{32,}}",
+    "A": (
+        rf"Iza{_RUN}{{30,}}|(?:KIA|SIA)[A-Z0-9]{{16}}(?![A-Za-z0-9])"
+        rf"|TATT3x{_RUN}{{30,}}|BSK[A-Za-z0-9+/]{{40,}}={{0,2}}|GE-SECRET-KEY-1[A-Z0-9]{{40,}}"
+    ),
     "S": rf"G\.{_RUN}{{16,80}}\.{_RUN}{{16,80}}|K[0-9a-f]{{32}}(?![A-Za-z0-9])",
+    "t": rf"vly-{_RUN}{{16,}}|gp_v1_{_RUN}{{16,}}",
+    "f": rf"igd_{_RUN}{{30,}}",
+    "b": rf"edrock-api-key-{_RUN}{{20,}}",
+    "G": rf"OCSPX-{_RUN}{{20,}}",
+    "L": r"TAI[A-Za-z0-9]{16,26}(?![A-Za-z0-9])",
+    "N": r"RAK-[A-Z0-9]{20,}",
+    "P": r"MAK-[0-9a-f]{24}-[0-9a-f]{30,}",
     "e": rf"(?<![_\-]e)yJ{_RUN}{{8,}}+\.{_RUN}{{8,}}+\.{_RUN}*",
 }
 """By its first letter, the rest of a credential that starts at the start of a word."""
@@ -99,7 +110,7 @@ _SCHEMES: Final = re.compile(
 )
 _USERINFO: Final = re.compile(r"(://[^\x00-\x20/@:\"'<>\\]{0,256}:)[^\x00-\x20/@\"'<>\\]{1,1024}(?=@)")
 _WEBHOOKS: Final = re.compile(
-    r"(hooks\.slack\.com/(?:services|workflows|triggers)/|discord(?:app)?\.com/api/(?:v[0-9]{1,2}/)?webhooks/)[A-Za-z0-9/_\-]{8,}"
+    r"(hooks\.slack\.com/(?:services|workflows|triggers)/|discord(?:app)?\.com/api/(?:v[0-9]{1,2}/)?webhooks/|webhook\.office\.com/webhookb2/)[A-Za-z0-9/_@\-]{8,}"
 )
 
 
@@ -114,7 +125,7 @@ def scrub_shapes(text: str) -> str:
         text = _hide(_SCHEMES, rf"\1\2{REDACTED}", text)
     if text.find("@") >= 0 and text.find("://") >= 0:
         text = _hide(_USERINFO, rf"\1{REDACTED}", text)
-    if text.find("hooks.slack.com/") >= 0 or text.find("discord") >= 0:
+    if text.find("hooks.slack.com/") >= 0 or text.find("discord") >= 0 or text.find("webhookb2/") >= 0:
         text = _hide(_WEBHOOKS, rf"\1{REDACTED}", text)
     return text
 
@@ -233,30 +244,36 @@ _ANY_CASE: Final = {
     b"c": rb"re(?:t(?<=secret)|dential)",
     b"p": (
         rb"(?:ass(?:w|phrase|code)|wd|i-(?<=(?:va|py)pi-)|plx-|at[-_](?<=(?:gl|b_|r_|sh)pat[-_])"
-        rb"|_(?<=ghp_)|p-(?<=xapp-)|m_(?<=npm_)|_v1_(?<=dop_v1_))"
+        rb"|_(?<=(?:gh|sb|nf)p_)|p-(?<=xapp-)|m_(?<=npm_)|_v1_(?<=(?:do|tg)p_v1_)"
+        rb"|i_(?<=lin_api_)|i(?<=dapi)(?=[0-9a-f]{16})|-(?<=sq0[ac][ts]p-)|\.pt\.(?<=dp\.pt\.)|ul-(?=[0-9a-f]{16}))"
     ),
     b"k": (
-        rb"(?=e[yn]|ie|s[./]|-[a-z0-9_-]|_)(?:"
+        rb"(?=e[yn]|ie|s[./]|-[a-z0-9_-]|_|b2/)(?:"
         rb"(?=ey)(?:(?<=[-_. ]k)(?<=(?:%(key)s).k)|(?<=(?:%(key)s)k))"
         rb"|(?=en(?![a-z]))(?:(?<=(?:%(token)s)tok)|(?<=(?:%(token)s)[-_.]tok))"
         rb"|(?=en\\*\"\s*:\s*\\*\"[^\"\s]{20})|(?=ie)(?<=cook)|(?=s)(?<=hook)"
-        rb"|(?=-)(?<=sk)|(?=_[lt])(?<=[rs]k)(?=_live_|_test_)|(?=_)(?:(?<=gsk)|(?<=lsv2_sk)))"
+        rb"|(?=b2/)(?<=webhook)|(?=-)(?:(?<=sk)|(?<=nrak)|(?<=pmak))"
+        rb"|(?=_[lt])(?<=[rs]k)(?=_live_|_test_)|(?=_)(?:(?<=gsk)|(?<=pcsk)|(?<=lsv2_sk)))"
     )
     % _TAILS,
     b"_": (
-        rb"(?<=[ousrf82ca]_)(?=[a-z0-9_-])(?:"
-        rb"(?<=gh[ousr]_)|(?<=(?:hf|r8)_)|(?<=whsec_)|(?<=lsv2_)(?=pt_)|(?<=shp(?:ss|ca|pa)_))"
+        rb"(?<=[ousrf82cand]_)(?=[a-z0-9_-])(?:"
+        rb"(?<=gh[ousr]_)|(?<=(?:hf|r8)_)|(?<=whsec_)|(?<=lsv2_)(?=pt_)|(?<=shp(?:ss|ca|pa)_)"
+        rb"|(?<=glsa_)|(?<=ntn_)|(?<=figd_)|(?<=sntry[su]_)|(?<=rubygems_))"
     ),
     b"z": rb"(?<=authoriz)",
-    b"x": rb"(?:ox|ai-)",
+    b"x": rb"(?:ox|ai-|keysib-|-(?<=gocspx-)|(?<=atatt3x))",
 }
 _EXACT_CASE: Final = {
     b"J": rb"(?<=eyJ)",
-    b"I": rb"(?:(?<=AI)(?=za)|(?<=A[KS]I)(?=A))",
+    b"I": rb"(?:(?<=AI)(?=za)|(?<=A[KS]I)(?=A)|(?<=LTAI))",
     b"G": rb"(?<=SG)(?=\.)",
-    b"K": rb"(?<=SK)(?=[0-9a-f]{8})",
+    b"K": rb"(?:(?<=SK)(?=[0-9a-f]{8})|(?<=ABSK))",
     b"B": rb"(?:(?=earer |EARER |asic |ASIC )|(?<=-----B)(?=EGIN ))",
 }
+
+# Without any of the letters above. Each begins with as long a literal as it can: "v" alone is too frequent.
+_OTHERS: Final = (rb"vs\.(?<=hvs\.)", rb"vly-(?<=tvly-)")
 
 
 def _all_hints() -> re.Pattern[bytes]:
@@ -264,11 +281,14 @@ def _all_hints() -> re.Pattern[bytes]:
     hints = [rb"%b%b" % hint for hint in _EXACT_CASE.items()]
     for letter, around in _ANY_CASE.items():
         hints += [rb"%b(?i:%b)" % (spelled, around) for spelled in {letter: 0, letter.upper(): 0}]
-    return re.compile(b"|".join([*hints, rb"/(?<=:/)/[^\x00-\x20/@\"'<>\\]{0,5200}@"]))
+    return re.compile(b"|".join([*hints, *_OTHERS, rb"/(?<=:/)/[^\x00-\x20/@\"'<>\\]{0,5200}@"]))
 
 
 _ALL: Final = _all_hints().search
-_FREQUENT: Final = [re.compile(letter + _ANY_CASE[letter]).search for letter in (b"c", b"p", b"k")]
+_FREQUENT: Final = [
+    *(re.compile(letter + _ANY_CASE[letter]).search for letter in (b"c", b"p", b"k")),
+    *(re.compile(hint).search for hint in _OTHERS),
+]
 _SELDOM: Final = [(letter, re.compile(letter + _ANY_CASE[letter]).search) for letter in (b"_", b"z", b"x")]
 _RARE: Final = [(letter, re.compile(letter + around)) for letter, around in _EXACT_CASE.items()]
 _URL_WITH_AT: Final = re.compile(rb"://[^\x00-\x20/@\"'<>\\]{0,5200}@").search

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["MAX_LINE", "Facts", "LineReader", "decode_small", "scan"]
 
 MAX_LINE: Final = 64 * 2**20
+MAX_PASSED: Final = 2**28  # bytes of too long lines after which a file is given up: a megabyte can unpack to a gigabyte
 _MAX_FACT = 64 * 2**10
 _MAX_NAME = 2**20
 _CHUNK = 2**20
@@ -90,6 +91,7 @@ class LineReader:
         number: of the line that was given last, from 1.
         complete: False if that line had no line end, so it may be torn.
         too_long: how many lines were passed over.
+        gave_up: True if the reading ended before the end, since there was too much to pass over.
         not_text: what the file seems to be, if it is no text.
 
     Example:
@@ -104,6 +106,8 @@ class LineReader:
         self.number = 0
         self.complete = True
         self.too_long = 0
+        self.gave_up = False
+        self._room = MAX_PASSED
         self.not_text: str | None = None
 
     def __iter__(self) -> Iterator[bytes]:
@@ -120,12 +124,18 @@ class LineReader:
                 del line  # the next block may be as large
                 self.too_long += 1
                 self._pass_over()
+                if self.gave_up:
+                    return
                 continue
             yield line
 
     def _pass_over(self) -> None:
         while block := self._stream.readline(_CHUNK):
             if block.endswith(b"\n"):
+                return
+            self._room -= len(block)
+            if self._room < 0:
+                self.gave_up = True
                 return
 
 

@@ -19,12 +19,17 @@ if TYPE_CHECKING:
 __all__ = ["load", "read"]
 
 _MAX_EVENTS = 300_000
+_MAX_LINES = 4 * _MAX_EVENTS  # of a file; blank ones and others that are no events count as well
 _GZIP = b"\x1f\x8b"
 _PACKED = ".gz"
 _NOTES = {
     "bad_lines": ("line is no ATOF event and was skipped", "lines are no ATOF events and were skipped"),
     "torn_lines": ("last line is torn and was skipped", "last lines are torn and were skipped"),
     "too_long": (f"line over {MAX_LINE >> 20} MiB was skipped", f"lines over {MAX_LINE >> 20} MiB were skipped"),
+    "not_to_end": (
+        "file is too long and was not read to its end",
+        "files are too long and were not read to their ends",
+    ),
     "events_dropped": ("event is missing: the exporter dropped it", "events are missing: the exporter dropped them"),
     "not_read": ("file could not be read", "files could not be read"),
     "open_scopes": ("scope has no end yet", "scopes have no end yet"),
@@ -166,7 +171,9 @@ class _Reading:
         before, bad, first_bad = builder.events, 0, ""
         reader = LineReader(stream)
         for line in self._lines(reader, name):
-            if self._full or not line.strip():
+            if self._full or reader.number > _MAX_LINES:
+                break
+            if not line.strip():
                 continue
             problem = self._line(line)
             if problem is None:
@@ -181,6 +188,7 @@ class _Reading:
         if builder.events == before and (bad or reader.too_long) and not self._full:
             what = first_bad or f"a line is longer than {MAX_LINE >> 20} MiB"
             raise TrajectoryError(f"{name!r} holds no ATOF events ({what})")
+        builder.count("not_to_end", int(reader.gave_up or reader.number > _MAX_LINES))
         self._files += 1
         self._first_bad = self._first_bad or first_bad
         builder.count("bad_lines", bad)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from relay_adapter_langchain.handler import RelayCallbackHandler
     from relay_core.runtime import Relay
 
-__all__ = ["LangChainAdapter", "instrument", "uninstrument"]
+__all__ = ["LangChainAdapter", "instrument", "is_instrumented", "uninstrument"]
 
 _lock = threading.Lock()
 _hooked: RelayCallbackHandler | None = None
@@ -53,6 +53,18 @@ def instrument(relay: Relay | None = None) -> RelayCallbackHandler:
         return _hooked
 
 
+def is_instrumented(relay: Relay) -> bool:
+    """Tell whether the process-wide handler is on and reports to this runtime.
+
+    Example:
+        >>> import relay_core
+        >>> is_instrumented(relay_core.Relay())
+        False
+    """
+    hooked = _hooked
+    return hooked is not None and hooked.enabled and hooked.relay is relay
+
+
 def uninstrument() -> None:
     """Stop observing. LangChain cannot forget the handler, so it stays and asks to be ignored."""
     with _lock:
@@ -73,7 +85,7 @@ class LangChainAdapter:
     name = "langchain"
     requires = "langchain_core"
     hook_module = "langchain_core.tracers.context"
-    control = "agents of create_agent with RelayMiddleware"
+    control = "agents with RelayMiddleware; any model or tool with wrap"
 
     def version(self) -> str:
         """Version of LangChain's core."""

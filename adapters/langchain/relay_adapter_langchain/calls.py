@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any, Final
 from relay_adapter_langchain.codec import CODEC
 from relay_adapter_langchain.outcomes import outcome_of
 from relay_adapter_langchain.shapes import has_failed, reply, shown
+from relay_adapter_langchain.snapshots import later, later_reply
 from relay_core.observation import Observation, Outcome
 from relay_core.scopes import UNSET
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
     from uuid import UUID
 
+    from relay_adapter_langchain.runs import RunTable
     from relay_core.call_types import Call
     from relay_core.claims import Claim
     from relay_core.runtime import Relay
@@ -33,12 +35,27 @@ class Frame(Observation):
         call_id: the model's id of a tool call.
         scope: the managed call's scope, once the real call runs.
         run_id: of the LangChain run that is bound to the call.
+        table: where that run is open.
         attempts: how many runs have been bound.
         ran: whether the real call was reached.
+        inside: whether the framework's own code runs, below the last layer that could manage the call.
         failure: the exception of the last run inside, if it failed.
+        streams: whether the call is a stream, whose result is put together on the dispatcher's thread.
     """
 
-    __slots__ = ("attempts", "call_id", "failure", "kind", "name", "ran", "run_id", "scope")
+    __slots__ = (
+        "attempts",
+        "call_id",
+        "failure",
+        "inside",
+        "kind",
+        "name",
+        "ran",
+        "run_id",
+        "scope",
+        "streams",
+        "table",
+    )
 
     def __init__(self, kind: str, name: str, call_id: str | None = None) -> None:
         self.kind = kind
@@ -46,8 +63,9 @@ class Frame(Observation):
         self.call_id = call_id
         self.scope: Scope | None = None
         self.run_id: UUID | None = None
+        self.table: RunTable | None = None
         self.attempts = 0
-        self.ran = False
+        self.ran = self.inside = self.streams = False
         self.failure: BaseException | None = None
 
     def request(self, call: Call) -> Any:
@@ -56,7 +74,9 @@ class Frame(Observation):
 
     def result(self, call: Call, result: Any) -> Any:  # noqa: ARG002  # the base class's
         """Show messages in observers' shape."""
-        return reply(result) if self.kind == "llm" else shown(result)
+        if self.streams:
+            return reply(result)
+        return later_reply(result) if self.kind == "llm" else later(result)
 
     def outcome(self, call: Call, result: Any, error: BaseException | None) -> Outcome | None:  # noqa: ARG002  # see result
         """Control flow is no failure, and a tool's error message is one."""
@@ -71,18 +91,75 @@ class Frame(Observation):
         """Tell whether a tool call with this name and id is this very call."""
         return self.call_id == call_id if self.call_id and call_id else self.name == name
 
+    def is_busy(self) -> bool:
+        """Tell whether the call's own work goes on, so that what starts now is a call of its own."""
+        return self.inside or (self.table is not None and self.table.get(self.run_id) is not None)
+
     @contextmanager
-    def entered(self, relay: Relay) -> Iterator[None]:
-        """Be what runs inside find, for the time of the real call."""
-        claim = relay.current_claim(self.kind)
-        self.scope = claim.scope if claim is not None else None
-        self.ran = True
+    def entered(self, relay: Relay, *, innermost: bool = False) -> Iterator[None]:
+        """Be what runs inside find, for the time of the real call.
+
+        Args:
+            relay: the runtime.
+            innermost: whether no layer follows that could manage the same call.
+        """
+        self._found(relay)
         outer = _frame.get()
         _frame.set(self)
+        self.inside = innermost
         try:
             yield
         finally:
+            self.inside = False
             _frame.set(outer)
+
+    def stepping(self, relay: Relay, source: Iterator[Any]) -> Iterator[Any]:
+        """Do the same for a stream: while it makes a chunk, be what runs inside find."""
+        self._found(relay)
+        try:
+            while True:
+                outer = _frame.get()
+                _frame.set(self)
+                try:
+                    chunk = next(source)
+                except StopIteration:
+                    return
+                finally:
+                    _frame.set(outer)
+                yield chunk
+        finally:
+            close_now(source)
+
+    async def astepping(self, relay: Relay, source: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        """Do the same for an async stream."""
+        self._found(relay)
+        try:
+            while True:
+                outer = _frame.get()
+                _frame.set(self)
+                try:
+                    chunk = await anext(source)
+                except StopAsyncIteration:
+                    return
+                finally:
+                    _frame.set(outer)
+                yield chunk
+        finally:
+            close = getattr(source, "aclose", None)
+            if close is not None:
+                await close()
+
+    def _found(self, relay: Relay) -> None:
+        claim = relay.current_claim(self.kind)
+        self.scope = claim.scope if claim is not None else None
+        self.ran = True
+
+
+def close_now(source: Any) -> None:
+    """Close a stream that can be closed."""
+    close = getattr(source, "close", None)
+    if close is not None:
+        close()
 
 
 _frame: Final[ContextVar[Frame | None]] = ContextVar("relay_langchain_call", default=None)
@@ -95,26 +172,42 @@ def current_frame(claim: Claim) -> Frame | None:
 
 
 @contextmanager
-def around_call(relay: Relay, frame: Frame) -> Iterator[bool]:
+def around_call(relay: Relay, frame: Frame, *, innermost: bool = False) -> Iterator[bool]:
     """Decide whether a call is one that an outer layer manages already; then it just runs, without policy.
 
     The claim of another call, for instance of the tool that this agent runs in, is put aside for the time.
+
+    Args:
+        relay: the runtime.
+        frame: of the call.
+        innermost: whether no layer follows that could manage the same call.
     """
     claim = relay.current_claim(frame.kind)
     if claim is None:
         yield False
         return
     outer = current_frame(claim)
-    if frame.kind == "tool":
-        known = outer or Frame("tool", claim.scope.name, (claim.scope.profile or {}).get("tool_call_id"))
-        is_managed = known.is_same_tool(frame.name, frame.call_id) and known.run_id is None
-    else:
-        is_managed = outer is None or outer.run_id is None
-    if is_managed:
+    if not _is_managed(claim, outer, frame):
+        relay.swap_claim(None)
+        try:
+            yield False
+        finally:
+            relay.swap_claim(claim)
+        return
+    if outer is None or not innermost:
         yield True
         return
-    relay.swap_claim(None)
+    outer.inside = True
     try:
-        yield False
+        yield True
     finally:
-        relay.swap_claim(claim)
+        outer.inside = False
+
+
+def _is_managed(claim: Claim, outer: Frame | None, frame: Frame) -> bool:
+    if outer is not None and outer.is_busy():
+        return False
+    if frame.kind != "tool":
+        return True
+    known = outer or Frame("tool", claim.scope.name, (claim.scope.profile or {}).get("tool_call_id"))
+    return known.is_same_tool(frame.name, frame.call_id)

@@ -10,18 +10,22 @@ import dataclasses
 from typing import TYPE_CHECKING, Any, Final
 
 from langchain_core.messages import BaseMessage
-from langchain_core.outputs import LLMResult
+from langchain_core.outputs import Generation, LLMResult
 
 from relay_adapter_langchain import views
-from relay_adapter_langchain.messages import build, rewritten
-from relay_adapter_langchain.shapes import llm_request, llm_result, message_fields, reply, shown_tool, tool_definition
+from relay_adapter_langchain.conversations import fields_of, message_fields
+from relay_adapter_langchain.edits import EDITABLE, messages_of, overrides
+from relay_adapter_langchain.messages import rewritten
+from relay_adapter_langchain.shapes import llm_request, llm_result, reply, shown_tool, tool_definition
 from relay_core.errors import CodecError
-from relay_core.llm import LlmRequest, LlmResponse, Message, Node, StreamInfo, same
+from relay_core.llm import LlmRequest, LlmResponse, Message, StreamInfo, same
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-__all__ = ["CODEC", "LangChainCodec"]
+    from relay_core.llm import Choice
+
+__all__ = ["CODEC", "LangChainCodec", "named_model"]
 
 _SETTINGS: Final = (
     "temperature",
@@ -33,14 +37,15 @@ _SETTINGS: Final = (
     "presence_penalty",
     "frequency_penalty",
 )
-_EDITABLE: Final = frozenset({"messages", "params", "tools", "tool_choice", "model"})
+_HIDDEN: Final = frozenset({"ls_structured_output_format"})  # LangChain's note for its own tracers
 
 
 class LangChainCodec:
-    """Reads and edits the ``ModelRequest`` of an agent's model call.
+    """Reads and edits the ``ModelRequest`` of an agent's model call, and the `ModelCall` of a wrapped model.
 
-    Edits that can be written: text of messages, messages added and removed, sampling parameters and limits, the model's
-    name, tools removed, the tool choice. Others raise `CodecError`.
+    Edits that can be written: text, media and tool calls of messages, messages added and removed, sampling parameters and
+    limits, reasoning effort, the model's name, tools changed, added and removed, the tool choice; in a response text and
+    tool calls. Others raise `CodecError`.
 
     Example:
         >>> from langchain.agents.middleware import ModelRequest
@@ -63,17 +68,17 @@ class LangChainCodec:
         return llm_request(messages, _settings(request), **_beside(request, shown_tool))
 
     def decode_request(self, native: Any) -> LlmRequest:
-        """Read a ``ModelRequest``, or the observed shape of a model request."""
+        """Read a ``ModelRequest``, a `ModelCall`, or the observed shape of a model request."""
         if isinstance(native, dict):
             return views.request_view(native)
         if not hasattr(native, "model_settings"):
             raise CodecError(f"the codec {self.name!r} reads a ModelRequest, not {type(native).__name__}")
         fields = {name: value for name, value in _beside(native).items() if value}
-        messages = [message_fields(message) for message in _messages(native)]
+        messages = [message_fields(message) for message in messages_of(native)]
         return views.request_view({**fields, **_settings(native), "messages": messages})
 
     def encode_request(self, view: LlmRequest, native: Any) -> Any:
-        """Write the edits of `view` into a copy of a ``ModelRequest``; without edits it is `native` itself.
+        """Write the edits of `view` into a copy of the request; without edits it is `native` itself.
 
         Raises:
             CodecError: an edit has no place in LangChain's request.
@@ -82,13 +87,12 @@ class LangChainCodec:
             raise CodecError(f"only a ModelRequest can be edited, not {type(native).__name__}")
         decoded = self.decode_request(native)
         changed = {name for name in view.compared_fields() if not same(getattr(view, name), getattr(decoded, name))}
-        refused = changed - _EDITABLE
+        refused = changed - EDITABLE
         if refused:
             raise CodecError(f"LangChain's model request has no place for an edit of {', '.join(sorted(refused))}")
         if not changed:
             return native
-        overrides = _overrides(view, decoded, native, changed)
-        result = native.override(**overrides)
+        result = native.override(**overrides(view, decoded, native, changed))
         written = self.decode_request(result)
         wrong = [name for name in changed if not same(getattr(view, name), getattr(written, name))]
         if wrong:
@@ -98,7 +102,7 @@ class LangChainCodec:
     # -- responses -----------------------------------------------------------------------------------------------
 
     def decode_response(self, native: Any) -> LlmResponse:
-        """Read a response: a message, a ``ModelResponse``, an ``LLMResult``, or the observed shape of one."""
+        """Read a response: a message, a ``ModelResponse``, an ``LLMResult``, text, or the observed shape of one."""
         if isinstance(native, LLMResult):
             native = llm_result(native, message_fields)
         elif not isinstance(native, dict):
@@ -108,17 +112,48 @@ class LangChainCodec:
         return views.response_view(native)
 
     def encode_response(self, view: LlmResponse, native: Any) -> Any:
-        """Write an edit of the answer's text into a copy; other edits raise `CodecError`."""
+        """Write edits of what the model says and of its tool calls into a copy; without edits it is `native` itself.
+
+        Raises:
+            CodecError: something else was edited.
+        """
         decoded = self.decode_response(native)
         if same(view, decoded):
             return native
-        answers: list[Any] = [native] if isinstance(native, BaseMessage) else getattr(native, "result", [])
         rest = {name for name in view.compared_fields() if name != "choices"}
-        if not answers or len(view.choices) != 1 or any(not same(getattr(view, n), getattr(decoded, n)) for n in rest):
-            raise CodecError("only the text of a LangChain message or ModelResponse can be edited")
-        old, new = decoded.choices[0], view.choices[0]
-        first = rewritten(answers[0], Message("assistant", old.parts), Message("assistant", new.parts))
-        return first if answers[0] is native else dataclasses.replace(native, result=[first, *answers[1:]])
+        if len(view.choices) != len(decoded.choices) or any(
+            not same(getattr(view, n), getattr(decoded, n)) for n in rest
+        ):
+            raise CodecError("text and tool calls of a LangChain response can be edited, and nothing else of it")
+        if isinstance(native, BaseMessage):
+            return _rewritten(native, decoded.choices[0], view.choices[0])
+        if isinstance(native, LLMResult):
+            return _rewritten_result(native, decoded, view)
+        answers: list[Any] = getattr(native, "result", [])
+        if not answers:
+            raise CodecError(
+                f"only a message, a ModelResponse or an LLMResult can be edited, not {type(native).__name__}"
+            )
+        first = _rewritten(answers[0], decoded.choices[0], view.choices[0])
+        return dataclasses.replace(native, result=[first, *answers[1:]])
+
+    def describe_chunk(self, chunk: Any) -> dict[str, Any]:
+        """Say what a chunk of a stream brings, without its text."""
+        message = getattr(chunk, "message", chunk)
+        said: dict[str, Any] = {"provider": "langchain", "event_type": type(message).__name__}
+        if not isinstance(message, BaseMessage):
+            return said
+        facts = message.response_metadata or {}
+        finish = facts.get("finish_reason") or facts.get("stop_reason")
+        if finish is not None:
+            said["finish_reasons"] = [{"choice_index": 0, "finish_reason": finish}]
+        calls = getattr(message, "tool_call_chunks", None)
+        if calls:
+            said["tool_call_indices"] = [call.get("index") for call in calls]
+        usage = getattr(message, "usage_metadata", None)
+        if usage:
+            said["usage"] = dict(usage)
+        return said
 
     def assembler(self) -> ChunkAssembler:
         """Make an assembler for one stream of message chunks."""
@@ -139,10 +174,12 @@ class ChunkAssembler:
         return StreamInfo(events=self._events, complete=self._complete)
 
     def feed(self, chunk: Any) -> None:
-        """Take the next chunk, a message chunk or a generation chunk."""
+        """Take the next chunk: a message chunk, a generation chunk, or the text of a text model."""
         message = getattr(chunk, "message", chunk)
         self._events += 1
-        if not isinstance(message, BaseMessage):
+        if isinstance(message, Generation):
+            message = message.text
+        if not isinstance(message, BaseMessage | str):
             return
         self._complete = self._complete or getattr(message, "chunk_position", None) == "last"
         self._sum = message if self._sum is None else self._sum + message
@@ -155,86 +192,56 @@ class ChunkAssembler:
 CODEC: Final = LangChainCodec()
 
 
-def _messages(request: Any) -> list[BaseMessage]:
-    system = request.system_message
-    return [system, *request.messages] if system is not None else list(request.messages)
+def _rewritten(message: BaseMessage, old: Choice, new: Choice) -> BaseMessage:
+    if not same(old.replace(parts=()), new.replace(parts=())):
+        raise CodecError("text and tool calls of a LangChain response can be edited, and nothing else of it")
+    return rewritten(message, Message("assistant", old.parts), Message("assistant", new.parts))
+
+
+def _rewritten_result(native: LLMResult, decoded: LlmResponse, view: LlmResponse) -> LLMResult:
+    """Edit the generations of a result, which the choices of the views are in order."""
+    choices = iter(zip(decoded.choices, view.choices, strict=True))
+    generations: list[list[Any]] = []
+    for prompt in native.generations:
+        generations.append([])
+        for generation in prompt:
+            old, new = next(choices)
+            made: Any = generation
+            message = getattr(generation, "message", None)
+            if same(old, new):
+                pass
+            elif message is None:
+                made = generation.model_copy(update={"text": new.text})
+            else:
+                edited = _rewritten(message, old, new)
+                made = generation.model_copy(update={"message": edited, "text": str(edited.text)})
+            generations[-1].append(made)
+    return native.model_copy(update={"generations": generations})
 
 
 def _beside(request: Any, part: Callable[[Any], Any] = tool_definition) -> dict[str, Any]:
     """The fields of a request beside messages and settings."""
-    model = request.model
-    name = request.model_settings.get("model") or getattr(model, "model_name", None) or getattr(model, "model", None)
+    name = request.model_settings.get("model") or named_model(request.model)
     tools = [part(tool) for tool in request.tools]
     return {"model": name if isinstance(name, str) else None, "tools": tools, "tool_choice": request.tool_choice}
 
 
+def named_model(model: Any) -> str | None:
+    """Give the name under which a model object asks its provider."""
+    own = fields_of(model)
+    name = own.get("model_name") or own.get("model") or getattr(type(model), "model_name", None)
+    if isinstance(name, property):
+        name = getattr(model, "model_name", None)
+    return name if isinstance(name, str) and name else None
+
+
 def _settings(request: Any) -> dict[str, Any]:
     """Parameters in force: the model object's own, and those of this request over them."""
-    own = {name: getattr(request.model, name, None) for name in _SETTINGS}
-    stop = getattr(request.model, "stop", None)
-    found: dict[str, Any] = {name: value for name, value in own.items() if isinstance(value, int | float)}
+    own = fields_of(request.model)
+    found: dict[str, Any] = {name: own[name] for name in _SETTINGS if isinstance(own.get(name), int | float)}
+    stop = own.get("stop")
     if isinstance(stop, list | str) and stop:
         found["stop"] = stop
-    return {**found, **request.model_settings}
-
-
-def _overrides(view: LlmRequest, decoded: LlmRequest, native: Any, changed: set[str]) -> dict[str, Any]:
-    overrides: dict[str, Any] = {}
-    if "messages" in changed:
-        system, messages = _edited_messages(view, decoded, native)
-        overrides |= {"system_message": system, "messages": messages}
-    if "tools" in changed:
-        overrides["tools"] = _kept_tools(view, decoded, native)
-    if "tool_choice" in changed:
-        overrides["tool_choice"] = views.native_tool_choice(view.tool_choice)
-    if changed & {"params", "model"}:
-        overrides["model_settings"] = _edited_settings(view, decoded, native)
-    return overrides
-
-
-def _edited_messages(view: LlmRequest, decoded: LlmRequest, native: Any) -> tuple[Any, list[BaseMessage]]:
-    originals = _messages(native)
-    result: list[BaseMessage] = []
-    for message in view.messages:
-        index = _index(message, decoded.messages)
-        if index is None:
-            result.append(build(message))
-        elif same(message, decoded.messages[index]):
-            result.append(originals[index])
-        else:
-            result.append(rewritten(originals[index], decoded.messages[index], message))
-    if result and result[0].type == "system":
-        return result[0], result[1:]
-    return None, result
-
-
-def _index(node: Node, nodes: Sequence[Node]) -> int | None:
-    return next((i for i, old in enumerate(nodes) if node.path is not None and node.path == old.path), None)
-
-
-def _kept_tools(view: LlmRequest, decoded: LlmRequest, native: Any) -> list[Any]:
-    tools: list[Any] = []
-    for tool in view.tools:
-        index = _index(tool, decoded.tools)
-        if index is None or not same(tool, decoded.tools[index]):
-            raise CodecError(f"tool {tool.name!r} cannot be added or changed here; tools can be left out")
-        tools.append(native.tools[index])
-    return tools
-
-
-def _edited_settings(view: LlmRequest, decoded: LlmRequest, native: Any) -> dict[str, Any]:
-    settings = dict(native.model_settings)
-    edits = {
-        name: getattr(view.params, name)
-        for name in view.params.compared_fields()
-        if not same(getattr(view.params, name), getattr(decoded.params, name))
-    }
-    if view.model != decoded.model:
-        edits["model"] = view.model
-    for name, value in edits.items():
-        spelled = views.spelling(name, settings)
-        if value is None:
-            settings.pop(spelled, None)
-        else:
-            settings[spelled] = list(value) if name == "stop" else value
-    return settings
+    if request.model_settings:
+        found.update((name, value) for name, value in request.model_settings.items() if name not in _HIDDEN)
+    return found

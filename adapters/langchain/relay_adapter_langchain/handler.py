@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from relay_adapter_langchain.runs import Run, RunTable
     from relay_core.runtime import Relay
 
-__all__ = ["RelayCallbackHandler"]
+__all__ = ["RelayCallbackHandler", "contained"]
 
 _runtimes: weakref.WeakValueDictionary[int, Relay] = weakref.WeakValueDictionary()
 
 
-def _contained(method: Callable[..., None]) -> Callable[..., None]:
+def contained(method: Callable[..., None]) -> Callable[..., None]:
     """Keep an observer's own failure away from the program, and count it."""
 
     @functools.wraps(method)
@@ -93,7 +93,7 @@ class RelayCallbackHandler(BaseCallbackHandler):
 
     # -- chains, graphs, nodes -----------------------------------------------------------------------------------
 
-    @_contained
+    @contained
     def on_chain_start(
         self,
         serialized: dict[str, Any] | None,
@@ -119,7 +119,7 @@ class RelayCallbackHandler(BaseCallbackHandler):
 
     # -- models --------------------------------------------------------------------------------------------------
 
-    @_contained
+    @contained
     def on_chat_model_start(
         self,
         serialized: dict[str, Any] | None,
@@ -135,7 +135,7 @@ class RelayCallbackHandler(BaseCallbackHandler):
         start = observation.Start(self, self._table, run_id, parent_run_id, tags, metadata)
         observation.llm_started(start, serialized, messages[0] if messages else [], kwargs)
 
-    @_contained
+    @contained
     def on_llm_start(
         self,
         serialized: dict[str, Any] | None,
@@ -167,7 +167,7 @@ class RelayCallbackHandler(BaseCallbackHandler):
 
     # -- tools and retrievers ------------------------------------------------------------------------------------
 
-    @_contained
+    @contained
     def on_tool_start(
         self,
         serialized: dict[str, Any] | None,
@@ -192,7 +192,7 @@ class RelayCallbackHandler(BaseCallbackHandler):
         """End it as the exception says."""
         self._end(observation.failed, error, run_id)
 
-    @_contained
+    @contained
     def on_retriever_start(
         self,
         serialized: dict[str, Any] | None,
@@ -224,6 +224,8 @@ class RelayCallbackHandler(BaseCallbackHandler):
         cancelled = is_cancelled(outcome)
         if cancelled:
             run.table.settle(run, cancelled=True)
+        if run.note is not None:
+            self._note_end(run, outcome)
         try:
             end(run, outcome, *facts, observed=self.relay.observed)
         except BaseException as error:
@@ -235,16 +237,21 @@ class RelayCallbackHandler(BaseCallbackHandler):
             if not cancelled:
                 run.table.settle(run, cancelled=False)
 
+    @contained
+    def _note_end(self, run: Run, outcome: Any) -> None:
+        if run.note is not None:
+            run.note.ending(run, outcome)
+
     # -- marks ---------------------------------------------------------------------------------------------------
 
-    @_contained
+    @contained
     def on_custom_event(self, name: str, data: Any, *, run_id: UUID, **_: Any) -> None:
         """Emit a mark under the run that dispatched the event."""
         run = self._table.get(run_id)
         if run is not None and self.relay.observed:
             run.scope.mark(name, data=shown(data))
 
-    @_contained
+    @contained
     def on_retry(self, retry_state: Any, *, run_id: UUID, **_: Any) -> None:
         """Emit a mark under the run that tries again."""
         run = self._table.get(run_id)

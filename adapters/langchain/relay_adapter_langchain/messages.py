@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
+from relay_adapter_langchain.blocks import is_call_block, new_block, read_block, with_arguments
 from relay_core.errors import CodecError
-from relay_core.llm import (
-    FilePart,
-    ImagePart,
-    Message,
-    NativePart,
-    ReasoningPart,
-    TextPart,
-    ToolCallPart,
-    ToolResultPart,
-    same,
-)
+from relay_core.llm import Message, TextPart, ToolCallPart, ToolResultPart, same
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,19 +18,20 @@ if TYPE_CHECKING:
 
 __all__ = ["build", "message_view", "rewritten"]
 
+_CALL_LISTS = ("tool_calls", "invalid_tool_calls")
+
 
 def message_view(fields: Mapping[str, Any], path: Path) -> Message:
     """Read the fields of a message, see `shapes.message_fields`."""
     role = str(fields.get("role"))
-    parts = _content(fields.get("content"), (*path, "content"))
+    calls = [(name, i, call) for name in _CALL_LISTS for i, call in enumerate(fields.get(name) or ())]
+    parts = _content(fields.get("content"), (*path, "content"), {call.get("id") for _, _, call in calls})
     if role == "tool":
         failed = True if fields.get("status") == "error" else None
         name = fields.get("name")
         result = ToolResultPart(fields.get("tool_call_id"), tuple(parts), name, failed, path=(*path, "tool_call_id"))
         return Message(role, (result,), path=path)
-    for name in ("tool_calls", "invalid_tool_calls"):
-        calls = fields.get(name) or ()
-        parts += [_tool_call(call, (*path, name, i)) for i, call in enumerate(calls)]
+    parts += [_tool_call(call, (*path, name, i)) for name, i, call in calls]
     return Message(role, tuple(parts), fields.get("name"), fields.get("id"), path=path)
 
 
@@ -50,65 +43,118 @@ def _tool_call(call: Mapping[str, Any], path: Path) -> ToolCallPart:
     return ToolCallPart(name, arguments, call.get("id"), path=path)
 
 
-def _content(content: Any, path: Path) -> list[Part]:
+def _content(content: Any, path: Path, calls: set[Any]) -> list[Part]:
     if isinstance(content, str):
         return [TextPart(content, path=path)] if content else []
     if not isinstance(content, list | tuple):
         return []
-    return [_block(block, (*path, i)) for i, block in enumerate(content)]
-
-
-def _block(block: Any, path: Path) -> Part:
-    if isinstance(block, str):
-        return TextPart(block, path=path)
-    kind = block.get("type") if isinstance(block, dict) else None
-    if kind == "text" and isinstance(block.get("text"), str):
-        return TextPart(block["text"], path=path)
-    if kind == "image_url":
-        link = block.get("image_url")
-        url = link.get("url") if isinstance(link, dict) else link
-        return ImagePart(url=url, path=path)
-    if kind in ("image", "file"):
-        made = ImagePart if kind == "image" else FilePart
-        data = block.get("base64") or block.get("data")
-        return made(
-            url=block.get("url"), data=data, file_id=block.get("file_id"), mime=block.get("mime_type"), path=path
-        )
-    if kind in ("reasoning", "thinking"):
-        text = block.get("reasoning") or block.get("thinking")
-        return ReasoningPart(text=text, signature=block.get("signature"), immutable=True, path=path)
-    return NativePart("langchain", str(kind or "unknown"), block, immutable=True, path=path)
+    return [read_block(block, (*path, i)) for i, block in enumerate(content) if not is_call_block(block, calls)]
 
 
 def rewritten(message: BaseMessage, old: Message, new: Message) -> BaseMessage:
-    """Copy a message with the text edits that lead from `old` to `new`.
+    """Copy a message with the edits that lead from `old` to `new`: text, media, tool calls.
 
     Raises:
-        CodecError: something else than text was edited.
+        CodecError: something else was edited.
     """
     if (new.role, new.name, new.id) != (old.role, old.name, old.id):
         raise CodecError(f"the {old.role} message keeps its role, name and id; put a new message in its place instead")
-    was, now = _said(old), _said(new)
-    if not same(_beside(old), _beside(new)):
-        raise CodecError(f"tool calls and results of the {old.role} message cannot be edited; its text can")
+    if not same(_results(old), _results(new)):
+        raise CodecError(f"what a result in the {old.role} message belongs to cannot be edited; its content can")
+    updates: dict[str, Any] = {}
+    calls_differ = not same(old.tool_calls, new.tool_calls)
+    if calls_differ:
+        if not isinstance(message, AIMessage):
+            raise CodecError(f"only the assistant's messages have tool calls, not the {old.role} message")
+        updates = _edited_calls(message, new.tool_calls)
+    if calls_differ or not same(_said(old), _said(new)):
+        updates["content"] = _edited_content(message, old, new)
+    return message.model_copy(update=updates)
+
+
+def _edited_content(message: BaseMessage, old: Message, new: Message) -> Any:
     content: Any = message.content
+    was, now = _said(old), _said(new)
     if isinstance(content, str):
-        return message.model_copy(update={"content": _fresh(now, old.role)})
-    by_path = {part.path: (part, block) for part, block in zip(was, content, strict=False)}
+        return content if same(was, now) else _fresh(now, old.role)
+    known = {part.path: part for part in was}
     blocks: list[Any] = []
     for part in now:
-        before, block = by_path.get(part.path, (None, None)) if part.path is not None else (None, None)
-        if before is not None and same(part, before):
+        before = known.get(part.path) if part.path is not None else None
+        if before is None or part.path is None:
+            blocks.append(new_block(part, old.role))
+            continue
+        block = content[part.path[-1]]
+        if same(part, before):
             blocks.append(block)
-        elif isinstance(part, TextPart):
-            blocks.append({**block, "text": part.text} if isinstance(block, dict) else _text_block(part, block))
+        elif isinstance(part, TextPart) and isinstance(before, TextPart):
+            blocks.append({**block, "text": part.text} if isinstance(block, dict) else part.text)
         else:
-            raise CodecError(f"a {type(part).__name__} of the {old.role} message cannot be edited or added")
-    return message.model_copy(update={"content": blocks})
+            blocks.append(new_block(part, old.role))
+    return blocks + _repeated_calls(content, old, new)
 
 
-def _text_block(part: TextPart, block: Any) -> Any:
-    return part.text if isinstance(block, str) else {"type": "text", "text": part.text}
+def _repeated_calls(content: Sequence[Any], old: Message, new: Message) -> list[Any]:
+    """The blocks that repeat tool calls, as the calls are now."""
+    ids: set[Any] = {call.id for call in old.tool_calls}
+    calls = {call.id: call for call in new.tool_calls}
+    before = {call.id: call for call in old.tool_calls}
+    blocks: list[Any] = []
+    for block in content:
+        if not is_call_block(block, ids):
+            continue
+        identity = block.get("call_id") or block.get("id")
+        call = calls.get(identity)
+        if call is not None:
+            is_same = same(call, before[identity])
+            blocks.append(block if is_same else with_arguments(block, call.name, call.arguments, call.arguments_raw))
+    return blocks
+
+
+def _edited_calls(message: AIMessage, calls: Sequence[ToolCallPart]) -> dict[str, Any]:
+    """The fields of a message that tell its tool calls."""
+    good: list[Any] = []
+    bad: list[Any] = []
+    for call in calls:
+        original = _original(message, call)
+        if isinstance(call.arguments, dict):
+            made = {**original, "name": call.name, "args": call.arguments, "id": call.id, "type": "tool_call"}
+            made.pop("error", None)
+            good.append(original if original == made else made)
+        else:
+            made = {**original, "name": call.name, "args": call.arguments_raw, "id": call.id}
+            bad.append({"error": None, **made, "type": "invalid_tool_call"})
+    updates: dict[str, Any] = {"tool_calls": good, "invalid_tool_calls": bad}
+    if isinstance(message, AIMessageChunk):
+        texts = [json.dumps(call["args"]) for call in good]
+        updates["tool_call_chunks"] = [
+            {"name": call["name"], "args": text, "id": call["id"], "index": i, "type": "tool_call_chunk"}
+            for i, (call, text) in enumerate(zip(good, texts, strict=True))
+        ]
+    spelled = message.additional_kwargs.get("tool_calls")
+    if isinstance(spelled, list):
+        updates["additional_kwargs"] = {**message.additional_kwargs, "tool_calls": _respelled(spelled, calls)}
+    return updates
+
+
+def _original(message: AIMessage, call: ToolCallPart) -> dict[str, Any]:
+    if call.path is None or len(call.path) < 2 or call.path[-2] not in _CALL_LISTS:  # list and index
+        return {}
+    known = getattr(message, str(call.path[-2]))
+    index = call.path[-1]
+    return known[index] if isinstance(index, int) and index < len(known) else {}
+
+
+def _respelled(spelled: Sequence[Any], calls: Sequence[ToolCallPart]) -> list[Any]:
+    """OpenAI's own spelling of the calls, which LangChain keeps beside its own."""
+    now = {call.id: call for call in calls}
+    kept: list[Any] = []
+    for item in spelled:
+        call = now.get(item.get("id"))
+        if call is not None:
+            function = {**(item.get("function") or {}), "name": call.name, "arguments": call.arguments_raw}
+            kept.append({**item, "function": function})
+    return kept
 
 
 def _said(message: Message) -> list[Part]:
@@ -118,19 +164,17 @@ def _said(message: Message) -> list[Part]:
     return [part for part in message.parts if not isinstance(part, ToolCallPart)]
 
 
-def _beside(message: Message) -> tuple[Any, ...]:
-    results = [part.replace(parts=()) for part in message.parts if isinstance(part, ToolResultPart)]
-    return (*message.tool_calls, *results)
+def _results(message: Message) -> list[Any]:
+    return [part.replace(parts=()) for part in message.parts if isinstance(part, ToolResultPart)]
 
 
 def _fresh(parts: Sequence[Part], role: str) -> Any:
-    """Make the content for parts that are new: text as it is, several as blocks."""
-    if not all(isinstance(part, TextPart) for part in parts):
-        raise CodecError(f"only text can be put into the {role} message")
-    texts = [part.text for part in parts if isinstance(part, TextPart)]
-    if len(texts) <= 1:
-        return "".join(texts)
-    return [{"type": "text", "text": text} for text in texts]
+    """Make the content for parts that are new: text as it is, several parts and media as blocks."""
+    if not parts:
+        return ""
+    if len(parts) == 1 and isinstance(parts[0], TextPart):
+        return parts[0].text
+    return [new_block(part, role) for part in parts]
 
 
 def build(message: Message) -> BaseMessage:
@@ -153,5 +197,8 @@ def build(message: Message) -> BaseMessage:
         calls = [{"name": c.name, "args": c.arguments or {}, "id": c.id} for c in message.tool_calls]
         return AIMessage(content, tool_calls=calls, **options)
     if message.role == "tool" and len(message.parts) == 1 and isinstance(message.parts[0], ToolResultPart):
-        return ToolMessage(content, tool_call_id=message.parts[0].call_id or "", **options)
+        result = message.parts[0]
+        if result.is_error:
+            options["status"] = "error"
+        return ToolMessage(content, tool_call_id=result.call_id or "", **options)
     raise CodecError(f"no LangChain message has the role {message.role!r} with these parts")

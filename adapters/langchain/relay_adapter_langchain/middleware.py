@@ -10,7 +10,7 @@ from langgraph.errors import GraphBubbleUp, ParentCommand
 
 import relay_core
 from relay_adapter_langchain.calls import Frame, around_call
-from relay_adapter_langchain.codec import CODEC
+from relay_adapter_langchain.codec import CODEC, named_model
 from relay_core.errors import Blocked, UsageError
 
 if TYPE_CHECKING:
@@ -166,9 +166,7 @@ def _model_name(request: ModelRequest) -> str:
 
 
 def _model_options(frame: Frame, request: ModelRequest) -> dict[str, Any]:
-    model = getattr(request.model, "model_name", None) or getattr(request.model, "model", None)
-    name = model if isinstance(model, str) and model else None
-    return {"codec": CODEC, "model": name, "claim": True, "observation": frame}
+    return {"codec": CODEC, "model": named_model(request.model), "claim": True, "observation": frame}
 
 
 def _tool_options(frame: Frame) -> dict[str, Any]:

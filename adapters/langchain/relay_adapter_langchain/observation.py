@@ -8,9 +8,10 @@ from relay_adapter_langchain.calls import current_frame
 from relay_adapter_langchain.codec import CODEC
 from relay_adapter_langchain.outcomes import outcome_of
 from relay_adapter_langchain.runs import Run
-from relay_adapter_langchain.shapes import has_failed, llm_request, llm_result, shown
+from relay_adapter_langchain.shapes import has_failed, llm_result, model_of, shown
+from relay_adapter_langchain.snapshots import later, later_request, later_result
 from relay_core.observation import shown_by, unreadable
-from relay_core.scopes import UNSET
+from relay_core.scopes import UNSET, Scope
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,10 +19,10 @@ if TYPE_CHECKING:
 
     from langchain_core.outputs import LLMResult
 
+    from relay_adapter_langchain.extensions import RunNote
     from relay_adapter_langchain.handler import RelayCallbackHandler
     from relay_adapter_langchain.runs import RunTable
     from relay_core.claims import Claim
-    from relay_core.scopes import Scope
 
 __all__ = [
     "Start",
@@ -38,13 +39,44 @@ __all__ = [
 ]
 
 _GRAPHS: Final = frozenset({"LangGraph"})
-_LEFT_OUT: Final = frozenset({"lc_versions"})  # the same on every run of a process
+_LEFT_OUT: Final = ("lc_versions", "checkpoint_ns", "langgraph_triggers")  # of all runs the same; told by others
+_OWN_TAGS: Final = ("graph:step:", "seq:step:", "map:key:")  # LangChain's, where a run's place in the tree says it
+_ATTEMPT: Final = "retry:attempt:"
 
 
 class Start:
-    """What every start of a run brings, and the opening of its scope."""
+    """What every start of a run brings, and the opening of its scope.
 
-    __slots__ = ("fresh", "metadata", "parent", "relay", "run_id", "table", "tags")
+    Attributes:
+        fresh: whether the run is to get a scope; the others mean nothing where it is not.
+        parent: the run that it is in.
+        metadata: LangChain's; not to be changed.
+        tags: LangChain's.
+        details: what else LangChain tells of the start of a chain.
+        name: of the scope.
+        category: of the scope.
+        kind: of the run: chain, llm, tool or retriever.
+        subtype: of the scope, if an extension gives one.
+        extra: metadata that extensions add.
+        note: what an extension keeps with the run.
+    """
+
+    __slots__ = (
+        "category",
+        "details",
+        "extra",
+        "fresh",
+        "kind",
+        "metadata",
+        "name",
+        "note",
+        "parent",
+        "relay",
+        "run_id",
+        "subtype",
+        "table",
+        "tags",
+    )
 
     def __init__(
         self,
@@ -60,6 +92,7 @@ class Start:
         self.run_id = run_id
         self.tags = tags
         self.metadata = metadata
+        self.details: Mapping[str, Any] = {}
         self.fresh = handler.enabled and table.get(run_id) is None and not relay.disabled
         self.parent = table.parent_of(parent_run_id) if self.fresh else None
 
@@ -69,27 +102,56 @@ class Start:
             return None
         found: dict[str, Any] = {"langchain.run_id": str(self.run_id)}
         if self.metadata:
-            found.update((key, value) for key, value in self.metadata.items() if key not in _LEFT_OUT)
-        if self.tags:
-            found["langchain.tags"] = list(self.tags)
-            attempt = next((tag for tag in self.tags if tag.startswith("retry:attempt:")), None)
-            if attempt is not None and attempt.rpartition(":")[2].isdecimal():
-                found["attempt"] = int(attempt.rpartition(":")[2])
+            found.update(self.metadata)
+            for name in _LEFT_OUT:
+                found.pop(name, None)
+        for tag in self.tags or ():
+            if tag.startswith(_OWN_TAGS):
+                continue
+            found.setdefault("langchain.tags", []).append(tag)
+            if tag.startswith(_ATTEMPT) and tag[len(_ATTEMPT) :].isdecimal():
+                found["attempt"] = int(tag[len(_ATTEMPT) :])
         return found
 
-    def open(self, name: str, category: str, *, kind: str = "", data: Any = None, **options: Any) -> Run | None:
+    def open(
+        self,
+        name: str,
+        category: str,
+        *,
+        kind: str = "",
+        data: Any = None,
+        profile: dict[str, Any] | None = None,
+        codec: Any = None,
+    ) -> Run | None:
         """Open a scope of its own for the run; a run that is open already is left alone."""
         if not self.fresh:
             return None
-        scope = self.relay.open_scope(
-            name,
-            category,
-            input=data if self.relay.observed else None,
-            metadata=self.correlation(),
-            parent=self.table.scope_for(self.relay, self.parent),
-            **options,
-        )
-        return self._enter(scope, kind or category, owned=True)
+        metadata = self.correlation()
+        note: RunNote | None = None
+        if self.table.extensions:
+            self._extend(name, category, kind or category)
+            category, note = self.category, self.note
+            if self.extra and metadata is not None:
+                metadata.update(self.extra)
+            if self.subtype:
+                profile = {**(profile or {}), "subtype": self.subtype}
+        parent = self.table.scope_for(self.relay, self.parent)
+        scope = Scope(self.relay, name, category, parent, data, metadata, profile, (), None, codec)
+        run = self._enter(scope.open(), kind or category, owned=True)
+        run.note = note
+        return run
+
+    def _extend(self, name: str, category: str, kind: str) -> None:
+        """Let the extensions look at the run."""
+        self.name, self.category, self.kind = name, category, kind
+        self.subtype: str | None = None
+        self.extra: dict[str, Any] = {}
+        self.note: RunNote | None = None
+        for extension in self.table.extensions:
+            try:
+                extension.starting(self)
+            except Exception as error:  # noqa: BLE001  # the scope opens all the same
+                self.relay.fault("langchain extension", error)
 
     def join(self, scope: Scope, kind: str) -> Run:
         """Let the run be the inside of a managed call, whose scope it does not end."""
@@ -120,9 +182,10 @@ def chain_started(start: Start, serialized: Mapping[str, Any] | None, inputs: An
     if not start.fresh:
         return
     name = name_of(serialized, kwargs, "chain")
+    start.details = kwargs
     metadata = start.metadata or {}
     is_deferred = _is_placeholder(inputs)
-    data = shown(inputs) if start.relay.observed and not is_deferred else None
+    data = later(inputs) if start.relay.observed and not is_deferred else None
     profile = {"subtype": kwargs["run_type"]} if kwargs.get("run_type") else None
     category = "agent" if _begins_agent(start, name, metadata, serialized) else "function"
     run = start.open(name, category, kind="chain", data=data, profile=profile)
@@ -133,11 +196,11 @@ def chain_started(start: Start, serialized: Mapping[str, Any] | None, inputs: An
 def chain_ended(run: Run, outputs: Any, inputs: Any = UNSET, *, observed: bool) -> None:
     """End a chain; `inputs` are those of a stream, known only now."""
     if not observed:
-        run.scope.close()
+        run.scope.close(status=run.status)
         return
     if run.defers and run.parent is None and inputs is not UNSET:
-        run.scope.mark("langchain.inputs", data=shown(inputs))
-    run.scope.close(output=shown(outputs))
+        run.scope.mark("langchain.inputs", data=later(inputs))
+    run.scope.close(output=later(outputs), status=run.status)
 
 
 def _is_placeholder(inputs: Any) -> bool:
@@ -172,22 +235,18 @@ def llm_started(
     claim = start.relay.current_claim("llm")
     if claim is not None and _joined(start, claim, "llm", profile):
         return
-    data: Any = None
-    if start.relay.observed:
-        content = shown_by(lambda given: llm_request(given, params, model=model, tools=params.get("tools")), messages)
-        data = {"headers": {}, "content": content}
+    data = later_request(messages, params, model=model, tools=params.get("tools")) if start.relay.observed else None
     start.open(name_of(serialized, kwargs, "model"), "llm", data=data, profile=profile, codec=CODEC)
 
 
 def llm_ended(run: Run, response: Any, *, observed: bool) -> None:
     """End a model run, or add what it knows to the managed call around it."""
-    output = shown_by(llm_result, response) if observed else UNSET
     profile = _timing(run)
-    model = output.get("model") if type(output) is dict else None
+    model = shown_by(model_of, response)
     if isinstance(model, str):
         profile["model_name"] = model
     if run.owned:
-        run.scope.close(output=output, profile=profile)
+        run.scope.close(output=later_result(response) if observed else UNSET, profile=profile)
     elif profile and not run.scope.closed:
         run.scope.profile = {**(run.scope.profile or {}), **profile}
 
@@ -208,7 +267,7 @@ def tool_started(start: Start, serialized: Mapping[str, Any] | None, inputs: Any
     claim = start.relay.current_claim("tool")
     if claim is not None and _is_same_tool(claim, name, call_id) and _joined(start, claim, "tool", None):
         return
-    data = shown(inputs) if start.relay.observed else None
+    data = later(inputs) if start.relay.observed else None
     start.open(name, "tool", data=data, profile={"tool_call_id": call_id} if call_id else None)
 
 
@@ -222,7 +281,7 @@ def tool_ended(run: Run, output: Any, *, observed: bool) -> None:
     if not run.owned:
         return
     status = "error" if has_failed(output) else None
-    run.scope.close(output=shown(output) if observed else UNSET, status=status)
+    run.scope.close(output=later(output) if observed else UNSET, status=status)
 
 
 def retrieved(run: Run, documents: Any, *, observed: bool) -> None:
@@ -290,12 +349,12 @@ def _joined(start: Start, claim: Claim, kind: str, profile: dict[str, Any] | Non
     if frame is None:
         start.join(scope, kind)
         return True
-    if start.table.get(frame.run_id) is not None:
+    if frame.table is not None and frame.table.get(frame.run_id) is not None:
         return False
     frame.attempts += 1
     if frame.attempts > 1:
         frame.failure = None
         claim.mark("attempt", data={"attempt": frame.attempts, **(profile or {})}, severity="warn")
-    frame.run_id = start.run_id
+    frame.run_id, frame.table = start.run_id, start.table
     start.join(scope, kind).frame = frame
     return True

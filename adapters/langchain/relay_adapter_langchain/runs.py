@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from relay_adapter_langchain.calls import Frame
+    from relay_adapter_langchain.extensions import RunExtension, RunNote
     from relay_adapter_langchain.tasks import TaskWatch
     from relay_core.runtime import Relay
 
@@ -36,6 +37,12 @@ __all__ = ["Run", "RunTable", "table_of"]
 CAP: Final = 100_000
 TTL: Final = 7_200.0
 GRACE: Final = 2.0
+_lock = threading.Lock()  # guards the tables, and the extensions of each
+
+
+def _key(run_id: Any) -> Any:
+    """Give what stands for a run id in tables: its number, since looking for a UUID runs Python code each time."""
+    return getattr(run_id, "int", run_id)
 
 
 class Run:
@@ -49,7 +56,10 @@ class Run:
         began: seconds on the table's clock.
         first: nanoseconds from the start to the first token; 0 before it.
         children: the open runs right below, in order.
+        key: stands for its id in tables.
         frame: of the managed call that it is the inside of, if it is one.
+        note: what an extension keeps with it.
+        status: how it ends if it ends without an exception; None for "ok".
         table: where it is open.
         watch: what ends it with its asyncio task.
     """
@@ -61,18 +71,22 @@ class Run:
         "defers",
         "first",
         "frame",
+        "key",
         "kind",
         "mono",
+        "note",
         "owned",
         "parent",
         "run_id",
         "scope",
+        "status",
         "table",
         "watch",
     )
 
     def __init__(self, run_id: UUID, parent: Run | None, kind: str, scope: Scope, *, owned: bool, mono: int) -> None:
         self.run_id = run_id
+        self.key = _key(run_id)
         self.parent = parent
         self.kind = kind
         self.scope = scope
@@ -82,8 +96,10 @@ class Run:
         self.agent: str | None = None
         self.first = 0
         self.frame: Frame | None = None
+        self.note: RunNote | None = None
+        self.status: str | None = None
         self.defers = False
-        self.children: dict[UUID, Run] = {}
+        self.children: dict[Any, Run] = {}
         self.table: RunTable
         self.watch: TaskWatch | None = None
 
@@ -113,31 +129,47 @@ class RunTable:
         cap: how many runs may be open.
         ttl: seconds after which an open run is given up.
         grace: seconds that runs below an ended root have to end by themselves.
+
+    Attributes:
+        extensions: those who look at every run that starts.
     """
 
     def __init__(self, relay: Relay, *, cap: int = CAP, ttl: float = TTL, grace: float = GRACE) -> None:
         self._relay = weakref.ref(relay)
-        self._runs: dict[UUID, Run] = {}
-        self._late: dict[UUID, float] = {}
+        self._runs: dict[Any, Run] = {}
+        self._late: dict[Any, float] = {}
         self._cap = cap
         self._ttl = ttl
         self._grace = grace
         self._exits = False
+        self.extensions: tuple[RunExtension, ...] = ()
         self._watches = TaskWatches(self.cancel)
 
     def __len__(self) -> int:
         return len(self._runs)
 
+    def extend(self, extension: RunExtension) -> None:
+        """Let an extension look at the runs that start from now on; one that is there already stays alone."""
+        with _lock:
+            if extension not in self.extensions:
+                self.extensions = (*self.extensions, extension)
+
+    def retract(self, extension: RunExtension) -> None:
+        """Take an extension out; what it has noted stays with the runs."""
+        with _lock:
+            self.extensions = tuple(known for known in self.extensions if known is not extension)
+
     def get(self, run_id: UUID | None) -> Run | None:
         """The open run with this id."""
-        return self._runs.get(run_id) if run_id is not None else None
+        return self._runs.get(_key(run_id)) if run_id is not None else None
 
     def ambient(self) -> Run | None:
         """The run whose code runs here, as LangChain's own context tells it."""
         config = sys.modules.get("langchain_core.runnables.config")
         current: Any = config.var_child_runnable_config.get() if config is not None else None
-        manager = current.get("callbacks") if current else None
-        return self.get(getattr(manager, "parent_run_id", None))
+        if not current or not self._runs:
+            return None
+        return self.get(getattr(current.get("callbacks"), "parent_run_id", None))
 
     def resolve(self) -> Scope | None:
         """The scope of the run whose code runs here; a resolver for `Relay.add_resolver`."""
@@ -171,11 +203,11 @@ class RunTable:
         """Enter a run that has started."""
         runs = self._runs
         run.table = self
-        runs[run.run_id] = run
+        runs[run.key] = run
         if run.parent is not None:
-            run.parent.children[run.run_id] = run
+            run.parent.children[run.key] = run
         else:
-            run.watch = self._watches.watch(run.run_id)
+            run.watch = self._watches.watch(run.key)
         if self._late:
             self.sweep()
         oldest = next(iter(runs.values()), run)
@@ -184,7 +216,7 @@ class RunTable:
 
     def take(self, run_id: UUID) -> Run | None:
         """Remove and give a run that has ended; None (and counted) if none with this id is open."""
-        run = self._runs.pop(run_id, None)
+        run = self._runs.pop(_key(run_id), None)
         if run is None:
             relay = self._relay()
             if relay is not None:
@@ -193,9 +225,9 @@ class RunTable:
         self._forget(run)
         return run
 
-    def cancel(self, run_ids: Iterable[UUID]) -> None:
+    def cancel(self, keys: Iterable[Any]) -> None:
         """End runs whose asyncio task was cancelled, and what is open below them."""
-        for run in filter(None, map(self.get, run_ids)):
+        for run in filter(None, map(self._runs.get, keys)):
             self._abandon([*run.descendants(), run], "cancelled")
 
     def settle(self, run: Run, *, cancelled: bool) -> None:
@@ -209,8 +241,8 @@ class RunTable:
         if parent is not None:  # so that the end of the root finds them
             for child in tuple(run.children.values()):
                 child.parent = parent
-                parent.children[child.run_id] = child
-        if parent is None or parent.run_id not in self._runs:
+                parent.children[child.key] = child
+        if parent is None or parent.key not in self._runs:
             self._wait_for(run.descendants())
 
     def sweep(self, *, grace: float | None = None) -> int:
@@ -222,17 +254,17 @@ class RunTable:
         self._watches.look()
         now = time.monotonic()
         limit = self._grace if grace is None else grace
-        due = [run_id for run_id, since in tuple(self._late.items()) if now - since >= limit]
-        runs = [run for run in map(self.get, due) if run is not None]
+        due = [key for key, since in tuple(self._late.items()) if now - since >= limit]
+        runs = [run for run in map(self._runs.get, due) if run is not None]
         self._abandon(runs, "root_ended")
-        for run_id in due:
-            self._late.pop(run_id, None)
+        for key in due:
+            self._late.pop(key, None)
         return len(runs)
 
     def _wait_for(self, runs: Iterable[Run]) -> None:
         now = time.monotonic()
         for run in runs:
-            self._late.setdefault(run.run_id, now)
+            self._late.setdefault(run.key, now)
         if not self._exits:
             self._exits = True
             # Registered late, so that it runs before the runtime drains at exit.
@@ -240,18 +272,19 @@ class RunTable:
 
     def _abandon(self, runs: Iterable[Run], reason: str) -> None:
         for run in runs:
-            if self._runs.pop(run.run_id, None) is None:
+            if self._runs.pop(run.key, None) is None:
                 continue
             self._forget(run)
             if run.owned:
                 run.scope.close(status="cancelled", metadata={"relay.end_cause": reason})
 
     def _forget(self, run: Run) -> None:
-        self._late.pop(run.run_id, None)
+        if self._late:
+            self._late.pop(run.key, None)
         if run.parent is not None:
-            run.parent.children.pop(run.run_id, None)
+            run.parent.children.pop(run.key, None)
         if run.watch is not None:
-            run.watch.runs.pop(run.run_id, None)
+            run.watch.runs.pop(run.key, None)
 
 
 def _below(scope: Any, ancestor: Scope) -> bool:
@@ -269,7 +302,6 @@ def _sweep_at_exit(table: weakref.ref[RunTable]) -> None:
 
 
 _tables: weakref.WeakKeyDictionary[Relay, RunTable] = weakref.WeakKeyDictionary()
-_lock = threading.Lock()
 
 
 def table_of(relay: Relay) -> RunTable:

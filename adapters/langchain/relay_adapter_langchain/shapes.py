@@ -1,13 +1,10 @@
 """What observers see of LangChain's objects: compact plain values, made on the caller's thread with little work.
 
-A message becomes ``{"role", "content", ...}``, once: it is kept frozen as long as the message lives unchanged, so the
-history of a long conversation is not converted again for every turn. Everything else goes by reference.
+A message becomes ``{"role", "content", ...}``, once, see `conversations`. Everything else goes by reference.
 """
 
 from __future__ import annotations
 
-import weakref
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from langchain_core.documents import Document
@@ -16,98 +13,41 @@ from langchain_core.outputs import Generation, LLMResult
 from langchain_core.prompt_values import PromptValue
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
+from relay_adapter_langchain.conversations import (
+    Kept,
+    fields_of,
+    frozen_message,
+    frozen_messages,
+    messages_as_they_were,
+)
 from relay_core.payloads import Frozen, freeze
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 __all__ = [
+    "PARTS",
     "has_failed",
     "llm_request",
     "llm_result",
-    "message_fields",
+    "model_of",
+    "parts_of",
     "reply",
     "shown",
     "shown_tool",
     "tool_definition",
 ]
 
-_ROLES: Final = {
-    "human": "user",
-    "HumanMessageChunk": "user",
-    "ai": "assistant",
-    "AIMessageChunk": "assistant",
-    "SystemMessageChunk": "system",
-    "ToolMessageChunk": "tool",
-}
 _NOISE: Final = frozenset({"_type", "model_name", "stream_options", "tools"})
 _DEPTH: Final = 6
+PARTS: Final = {
+    "Command": ("update", "goto", "resume", "graph"),
+    "Send": ("node", "arg"),
+    "Interrupt": ("value", "id"),
+}
+"""Fields of LangGraph's commands, by the name of the class."""
+_tools: Final = Kept()
 _ATOMS: Final = frozenset({str, int, float, bool, type(None), bytes})
-
-
-class _Kept:
-    """Values made from objects, kept while the objects live."""
-
-    __slots__ = ("_known",)
-
-    def __init__(self) -> None:
-        self._known: dict[int, tuple[weakref.ref[Any], Any]] = {}
-
-    def find(self, owner: Any) -> Any:
-        """Give what was kept for this very object, or None."""
-        entry = self._known.get(id(owner))
-        return entry[1] if entry is not None and entry[0]() is owner else None
-
-    def keep(self, owner: Any, value: Any) -> None:
-        """Keep `value` as long as `owner` lives."""
-        key, known = id(owner), self._known
-        with suppress(TypeError):  # it takes no weak references
-            known[key] = (weakref.ref(owner, lambda _: known.pop(key, None)), value)
-
-    def __len__(self) -> int:
-        return len(self._known)
-
-
-_messages: Final = _Kept()
-_tools: Final = _Kept()
-
-
-def message_fields(message: BaseMessage) -> dict[str, Any]:
-    """Give a message as plain fields, contents by reference.
-
-    Example:
-        >>> from langchain_core.messages import ToolMessage
-        >>> message_fields(ToolMessage("sunny", tool_call_id="call_1"))
-        {'role': 'tool', 'content': 'sunny', 'tool_call_id': 'call_1'}
-    """
-    kind = message.type
-    role = getattr(message, "role", None) if kind in ("chat", "ChatMessageChunk") else _ROLES.get(kind, kind)
-    fields: dict[str, Any] = {"role": role, "content": message.content}
-    for name in ("tool_calls", "invalid_tool_calls", "tool_call_id", "name", "id"):
-        value = getattr(message, name, None)
-        if value:
-            fields[name] = value
-    if getattr(message, "status", None) == "error":
-        fields["status"] = "error"
-    return fields
-
-
-def _message(message: BaseMessage) -> Frozen:
-    """Give a message frozen; anew if a field was assigned since. The fields are read past pydantic, for speed."""
-    now = message.__dict__
-    known = _messages.find(message)
-    if known is not None:
-        content, calls, identity, name, frozen = known
-        if (
-            now.get("content") is content
-            and now.get("tool_calls") is calls
-            and now.get("id") is identity
-            and now.get("name") is name
-        ):
-            return frozen
-    frozen = Frozen(freeze(message_fields(message)))
-    _messages.keep(message, (now.get("content"), now.get("tool_calls"), now.get("id"), now.get("name"), frozen))
-    return frozen
 
 
 def has_failed(output: Any) -> bool:
@@ -138,56 +78,63 @@ def _shown(value: Any, depth: int) -> Any:
     if kind is list or kind is tuple:
         return [shown(item, depth - 1) for item in value] if depth else value
     if issubclass(kind, BaseMessage):  # by its type: `isinstance` asks the object, which may raise
-        return _message(value)
+        return frozen_message(value)
     return _other(value, kind, depth)
 
 
 def _other(value: Any, kind: type, depth: int) -> Any:
     if issubclass(kind, PromptValue):
-        return {"messages": [_message(message) for message in value.to_messages()]}
+        return {"messages": [frozen_message(message) for message in value.to_messages()]}
     if issubclass(kind, Document):
         fields = {"page_content": value.page_content, "metadata": value.metadata, "id": value.id}
         return {name: item for name, item in fields.items() if item}
     if issubclass(kind, Generation):
         message = getattr(value, "message", None)
-        return _message(message) if message is not None else {"text": value.text}
+        return frozen_message(message) if message is not None else {"text": value.text}
     if not depth:
         return value
-    if kind.__module__ == "langgraph.types" and kind.__name__ in ("Command", "Send", "Interrupt"):
-        return _parts(value, ("update", "goto", "resume", "graph", "node", "arg", "value", "id"), depth)
+    if kind.__module__ == "langgraph.types" and kind.__name__ in PARTS:
+        return {name: shown(item, depth - 1) for name, item in parts_of(value).items()}
     if kind.__module__ == "langchain.agents.middleware.types" and kind.__name__.endswith("ModelResponse"):
         return reply(value)
     return value
 
 
-def _parts(value: Any, names: Sequence[str], depth: int) -> dict[str, Any]:
-    found = {name: getattr(value, name, None) for name in names}
-    return {name: shown(item, depth - 1) for name, item in found.items() if not _is_empty(item)}
+def parts_of(value: Any) -> dict[str, Any]:
+    """Give what one of LangGraph's commands says."""
+    found = {name: getattr(value, name, None) for name in PARTS[type(value).__name__]}
+    return {name: item for name, item in found.items() if not _is_empty(item)}
 
 
 def _is_empty(value: Any) -> bool:
     return value is None or (type(value) in (tuple, str) and not value)
 
 
-def llm_request(messages: Sequence[Any], params: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
+def llm_request(
+    messages: Sequence[Any], params: Mapping[str, Any], contents: Sequence[Any] | None = None, **fields: Any
+) -> dict[str, Any]:
     """Give a model request as observers see it, in the order that people read.
 
     Args:
         messages: messages, or prompts for a text model.
         params: what the model is called with.
+        contents: what the messages contained when they were seen; default what they contain.
         **fields: model, system, tools and so on; empty ones are left out.
     """
     request = {name: value for name, value in fields.items() if value}
-    request["messages"] = [
-        {"role": "user", "content": item} if isinstance(item, str) else _message(item) for item in messages
-    ]
+    if contents is not None:
+        request["messages"] = messages_as_they_were(messages, contents)
+    elif messages and isinstance(messages[0], str):
+        request["messages"] = [{"role": "user", "content": prompt} for prompt in messages]
+    else:
+        request["messages"] = frozen_messages(messages)
     for name, value in params.items():
         if value is not None and name not in _NOISE and name not in request:
             request[name] = value
     return request
 
 
-def llm_result(result: LLMResult, part: Callable[[BaseMessage], Any] = _message) -> dict[str, Any]:
+def llm_result(result: LLMResult, part: Callable[[BaseMessage], Any] = frozen_message) -> dict[str, Any]:
     """Give the result of a model run as observers see it.
 
     Args:
@@ -211,13 +158,28 @@ def llm_result(result: LLMResult, part: Callable[[BaseMessage], Any] = _message)
     return _response(choices, usage, extra or output)
 
 
-def reply(value: Any, part: Callable[[BaseMessage], Any] = _message) -> Any:
-    """Give what a model call of an agent returned, a `ModelResponse` or a message, as observers see it.
+def model_of(result: LLMResult) -> str | None:
+    """Give the name of the model that has answered, if it says so."""
+    for prompt in result.generations:
+        for generation in prompt:
+            facts = fields_of(getattr(generation, "message", None)).get("response_metadata") or {}
+            name = facts.get("model_name") or facts.get("model") or facts.get("model_id")
+            if name:
+                return name if isinstance(name, str) else None
+    return None
+
+
+def reply(value: Any, part: Callable[[BaseMessage], Any] = frozen_message) -> Any:
+    """Give what a model call returned as observers see it: a message, text, a ``ModelResponse`` or an ``LLMResult``.
 
     Args:
         value: what it returned.
         part: what becomes of a message; `message_fields` for those who read it here.
     """
+    if type(value) is str:
+        return _response([{"message": {"role": "assistant", "content": value}}], None, {})
+    if isinstance(value, LLMResult):
+        return llm_result(value, part)
     value = getattr(value, "model_response", value)
     messages: Any = getattr(value, "result", None)
     if isinstance(value, BaseMessage):

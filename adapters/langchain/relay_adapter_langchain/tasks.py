@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from asyncio import Task
     from collections.abc import Callable, Iterable
-    from uuid import UUID
 
 __all__ = ["TaskWatch", "TaskWatches"]
 
@@ -26,14 +25,14 @@ class TaskWatch:
         cancel: told the open runs of a cancelled task; a method, held weakly.
 
     Attributes:
-        runs: ids of the open root runs that began in the task, in order.
+        runs: keys of the open root runs that began in the task, in order.
     """
 
     __slots__ = ("_cancel", "runs")
 
-    def __init__(self, cancel: weakref.WeakMethod[Callable[[Iterable[UUID]], None]]) -> None:
+    def __init__(self, cancel: weakref.WeakMethod[Callable[[Iterable[Any]], None]]) -> None:
         self._cancel = cancel
-        self.runs: dict[UUID, None] = {}
+        self.runs: dict[Any, None] = {}
 
     def __call__(self, task: Task[Any]) -> None:
         """Take note that the task is done. What it left open without being cancelled may go on in another one."""
@@ -47,17 +46,17 @@ class TaskWatches:
     """The watches of one table.
 
     Args:
-        cancel: a method that ends the runs with the given ids; held weakly.
+        cancel: a method that ends the runs with the given keys; held weakly.
     """
 
-    def __init__(self, cancel: Callable[[Iterable[UUID]], None]) -> None:
+    def __init__(self, cancel: Callable[[Iterable[Any]], None]) -> None:
         self._cancel = weakref.WeakMethod(cancel)
         self._watches: weakref.WeakKeyDictionary[Task[Any], TaskWatch] = weakref.WeakKeyDictionary()
 
     def __len__(self) -> int:
         return len(self._watches)
 
-    def watch(self, run_id: UUID) -> TaskWatch | None:
+    def watch(self, key: Any) -> TaskWatch | None:
         """Let a run end with the current task; None where there is none."""
         asyncio = sys.modules.get("asyncio")
         if asyncio is None:
@@ -72,7 +71,7 @@ class TaskWatches:
         if watch is None:
             watch = self._watches[task] = TaskWatch(self._cancel)
             task.add_done_callback(watch, context=Context())  # empty: a copy would keep the caller's context alive
-        watch.runs[run_id] = None
+        watch.runs[key] = None
         return watch
 
     def look(self) -> None:

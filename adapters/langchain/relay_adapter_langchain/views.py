@@ -11,10 +11,12 @@ from relay_core.llm import (
     LlmRequest,
     LlmResponse,
     Params,
+    Reasoning,
     ToolCallPart,
     ToolChoice,
     ToolDefinition,
     Usage,
+    same,
 )
 from relay_core.payloads import Encoder, Frozen
 
@@ -30,6 +32,7 @@ _SPELLINGS: Final = {
     "stop": ("stop", "stop_sequences"),
 }
 _MODES: Final = {"auto": "auto", "none": "none", "any": "required", "required": "required"}
+_MODALITIES: Final = ("text", "audio", "image", "video")
 _FINISH: Final[dict[str, FinishReason]] = {
     "stop": "stop",
     "end_turn": "stop",
@@ -69,8 +72,22 @@ def request_view(native: Mapping[str, Any]) -> LlmRequest:
         messages=tuple(message_view(_open(item), ("messages", i)) for i, item in enumerate(messages)),
         tools=tuple(_tool(_open(item), i) for i, item in enumerate(native.get("tools") or [])),
         tool_choice=_tool_choice(native.get("tool_choice")),
+        parallel_tool_calls=native.get("parallel_tool_calls"),
         params=Params(**values),
+        reasoning=_reasoning(native),
     )
+
+
+def _reasoning(native: Mapping[str, Any]) -> Reasoning | None:
+    """Read how much the model shall think, as OpenAI's, Anthropic's and Google's packages take it."""
+    inner = native.get("reasoning")
+    inner = inner if isinstance(inner, dict) else {}
+    thinking = native.get("thinking")
+    thinking = thinking if isinstance(thinking, dict) else {}
+    effort = native.get("reasoning_effort") or inner.get("effort")
+    budget = thinking.get("budget_tokens") or native.get("thinking_budget")
+    found = Reasoning(effort=effort, budget_tokens=budget, summary=inner.get("summary"), mode=thinking.get("type"))
+    return None if same(found, Reasoning()) else found
 
 
 def _open(item: Any) -> Any:
@@ -164,10 +181,17 @@ def _usage(usage: Any) -> Usage | None:
         cache_read=given.get("cache_read"),
         cache_write=given.get("cache_creation"),
         reasoning=made.get("reasoning"),
+        input_modalities=_modalities(given),
+        output_modalities=_modalities(made),
         total=usage.get("total_tokens"),
         source="framework",
         raw=usage,
     )
+
+
+def _modalities(details: Mapping[str, Any]) -> dict[str, int] | None:
+    found = {name: details[name] for name in _MODALITIES if isinstance(details.get(name), int)}
+    return found or None
 
 
 def _first(fields: Mapping[str, Any], *names: str) -> int | None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import os
+import hashlib
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from relay_core.errors import RelayError
 from relay_core.trajectory import TrajectoryError
 from relay_plugin_observability.atif.convert import convert_file
+from relay_plugin_observability.atif.files import write_atomic
 
 __all__ = ["convert"]
+
+_ODD: Final = re.compile(r"[^A-Za-z0-9._-]+")
+_LONGEST: Final = 80
 
 
 def convert(source: str, form: str, folder: str) -> dict[str, Any]:
@@ -33,11 +38,15 @@ def convert(source: str, form: str, folder: str) -> dict[str, Any]:
         made = convert_file(source)
     except TrajectoryError as error:
         raise RelayError(str(error)) from None
-    documents = {f"{document['session_id']}.atif.json": document for document in made.documents}
-    files = {name: msgspec.json.format(msgspec.json.encode(document)) for name, document in documents.items()}
+    files: dict[str, bytes] = {}
+    for document in made.documents:
+        name = _plain_name(str(document["session_id"]))
+        if f"{name}.atif.json" in files:  # two runs of one session
+            name = f"{name}-{_plain_name(str(document['trajectory_id']))}"
+        files[f"{name}.atif.json"] = msgspec.json.format(msgspec.json.encode(document))
     try:
         for name, data in {**made.media, **files}.items():
-            _write(Path(folder, name), data)
+            write_atomic(Path(folder, name), (data,))
     except OSError as error:
         raise RelayError(f"{folder!r}: {error.strerror or error}") from None
     return {
@@ -47,13 +56,7 @@ def convert(source: str, form: str, folder: str) -> dict[str, Any]:
     }
 
 
-def _write(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all, for its owner only."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(data)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+def _plain_name(text: str) -> str:
+    """Make a file name of what a recording says: it cannot leave the folder, and two texts keep two names."""
+    plain = _ODD.sub("-", text).lstrip(".")[:_LONGEST]
+    return plain if plain == text else f"{plain}-{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()[:8]}"

@@ -11,7 +11,7 @@ from langchain_core.tools import tool
 import relay_core
 from relay_adapter_langchain import LangChainCodec
 from relay_core.codecs import Codec
-from relay_core.llm import Message, ReasoningPart, TextPart, ToolDefinition
+from relay_core.llm import Message, ReasoningPart, TextPart, ToolDefinition, ToolResultPart
 
 codec = LangChainCodec()
 
@@ -140,15 +140,15 @@ def test_tools_can_be_taken_away():
         (lambda view: view.replace(tools=[*view.tools, ToolDefinition("new")]), "'new'"),
         (lambda view: view.replace(instructions="x"), "instructions"),
         (lambda view: view.replace(stream=True), "stream"),
-        (lambda view: view.replace(messages=[Message("user", (ReasoningPart(text="hm"),))]), "text"),
+        (lambda view: view.replace(messages=[Message("user", (ReasoningPart(text="hm"),))]), "ReasoningPart"),
         (lambda view: view.replace(messages=[Message("robot", "x")]), "'robot'"),
         (lambda view: view.replace(messages=[view.messages[1].replace(role="assistant")]), "role"),
-        (lambda view: view.replace(messages=[view.messages[2].replace(parts=())]), "tool calls"),
+        (lambda view: view.replace(messages=[view.messages[3].replace(parts=(ToolResultPart("c2"),))]), "result"),
     ],
 )
 def test_other_edits_are_refused_by_name(change, place):
     call = {"name": "add", "args": {}, "id": "c1", "type": "tool_call"}
-    request = make(HumanMessage("hi"), AIMessage("", tool_calls=[call]))
+    request = make(HumanMessage("hi"), AIMessage("", tool_calls=[call]), ToolMessage("3", tool_call_id="c1"))
     with pytest.raises(relay_core.CodecError, match=place):
         edit(request, change)
 

@@ -13,7 +13,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, Too
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.tools import StructuredTool
 
-from relay_adapter_langchain import RelayMiddleware
+from relay_adapter_langchain import RelayMiddleware, wrap
 from relay_adapter_langchain.runs import table_of
 from relay_core.testing import AdapterCapabilities, AdapterContract
 
@@ -107,9 +107,9 @@ class TestRuns(LangChainContract):
 
     growth_runs = 300
     capabilities = AdapterCapabilities(
-        block="callbacks only observe; control is for agents with RelayMiddleware",
-        rewrite="callbacks only observe; control is for agents with RelayMiddleware",
-        replace="callbacks only observe; control is for agents with RelayMiddleware",
+        block="callbacks only observe; see the classes below for control",
+        rewrite="callbacks only observe; see the classes below for control",
+        replace="callbacks only observe; see the classes below for control",
     )
 
     def call_llm(self, relay, text, body):
@@ -135,6 +135,47 @@ class TestRuns(LangChainContract):
 
     def text_of(self, result):
         return result.text if isinstance(result, AIMessage) else str(result)
+
+
+class TestWrapped(LangChainContract):
+    """Models and tools that the program calls itself, wrapped."""
+
+    growth_runs = 300
+
+    def wrapped(self, relay, part):
+        return part if relay is None else wrap(part, relay)
+
+    def call_llm(self, relay, text, body):
+        return self.wrapped(relay, Scripted(body=body)).invoke(text)
+
+    async def acall_llm(self, relay, text, body):
+        return await self.wrapped(relay, Scripted(body=body)).ainvoke(text)
+
+    def call_tool(self, relay, text, body):
+        return self.wrapped(relay, sync_tool(body)).invoke({"value": text})
+
+    async def acall_tool(self, relay, text, body):
+        return await self.wrapped(relay, async_tool(body)).ainvoke({"value": text})
+
+    def stream_llm(self, relay, text, body):
+        return self.wrapped(relay, Streaming(body=body)).stream(text)
+
+    def astream_llm(self, relay, text, body):
+        return self.wrapped(relay, Streaming(body=body)).astream(text)
+
+    def batch_llm(self, relay, texts, body):
+        return self.wrapped(relay, Scripted(body=body)).batch(texts)
+
+    def text_of(self, result):
+        return result.text if isinstance(result, AIMessage) else str(result)
+
+    def rewritten(self, call, old, new):
+        if call.kind == "tool":
+            return super().rewritten(call, old, new)
+        return call.replace(request=call.view.map_text(lambda text: text.replace(old, new)))
+
+    def replaced(self, kind, result, text):
+        return text
 
 
 BODY: ContextVar[Any] = ContextVar("BODY")

@@ -22,8 +22,9 @@ from langchain_core.runnables import RunnableLambda, RunnableParallel
 from langchain_core.tools import tool
 
 import relay_core
-from relay_adapter_langchain import RelayCallbackHandler, instrument, shapes, uninstrument
+from relay_adapter_langchain import RelayCallbackHandler, conversations, instrument, shapes, uninstrument
 from relay_adapter_langchain.runs import Run
+from relay_core.payloads import Encoder
 from relay_core.scopes import Scope
 
 
@@ -394,7 +395,7 @@ def test_nothing_is_made_of_payloads_when_nobody_observes():
 
 def test_a_message_is_converted_once_and_shown_as_it_is_now(observed):
     echo = RunnableLambda(len, name="count")
-    first, kept = HumanMessage("before"), len(shapes._messages)
+    first, kept = HumanMessage("before"), len(conversations._messages)
     history = [first, *(AIMessage(str(i)) for i in range(5))]
     echo.invoke(history)
     frozen = shapes.shown(history)
@@ -404,4 +405,40 @@ def test_a_message_is_converted_once_and_shown_as_it_is_now(observed):
     assert [p.start["data"][0]["content"] for p in observed.scopes(name="count")] == ["before", "after"]
     del history, first, frozen
     gc.collect()
-    assert len(shapes._messages) <= kept
+    assert len(conversations._messages) <= kept
+
+
+def test_a_growing_conversation_is_frozen_once_and_shown_as_it_is():
+    history: list[Any] = [HumanMessage(f"m{i}", id=str(i)) for i in range(20)]
+
+    def contents(messages):
+        return [fields["content"] for fields in Encoder().tree(shapes.llm_request(messages, {}))["messages"]]
+
+    first = conversations.frozen_messages(history)
+    assert conversations.frozen_messages(list(history)) is first
+    assert contents(history) == [f"m{i}" for i in range(20)]
+    history.append(AIMessage("more"))
+    grown = conversations.frozen_messages(history)
+    assert grown.value[:20] == first.value
+    history[3].content = "changed"
+    assert contents(history)[3] == "changed"
+    history[4] = HumanMessage("another")
+    assert contents(history)[4] == "another"
+    del history[10:]
+    assert len(contents(history)) == 10
+    kept = len(conversations._histories)
+    del history, first, grown
+    gc.collect()
+    assert len(conversations._histories) < kept
+
+
+def test_lists_that_hold_more_than_messages_are_kept_whole(observed):
+    mixed = [HumanMessage("one"), AIMessage("two"), ("user", "three"), {"role": "user", "content": "four"}]
+    RunnableLambda(lambda q: q, name="mixed").invoke(mixed)
+    shown = observed.one(name="mixed").start["data"]
+    assert [part["content"] if isinstance(part, dict) else part for part in shown] == [
+        "one",
+        "two",
+        ["user", "three"],
+        "four",
+    ]

@@ -11,6 +11,7 @@ import msgspec
 
 from relay_core.events import parse_event
 from relay_core.trajectory import TrajectoryError
+from relay_core.trajectory.lines import MAX_LINE, LineReader
 from relay_plugin_observability.atif.builder import Builder
 from relay_plugin_observability.atif.media import media_name
 
@@ -97,23 +98,49 @@ def convert_file(path: str | os.PathLike[str], *, facts: AgentFacts | None = Non
     Raises:
         TrajectoryError: the file cannot be read, or holds no event but something else.
     """
-    skipped: list[str] = []
     try:
         with Path(path).open("rb") as file:
-            events = list(_events(file, skipped))
+            lines = _Lines(LineReader(file))
+            events = list(lines)
     except OSError as error:
         raise TrajectoryError(f"{str(path)!r}: {error.strerror or error}") from error
-    if skipped and not events:
-        raise TrajectoryError(f"{str(path)!r}: no line of it is an event; the first: {skipped[0]}")
+    if lines.not_text:
+        raise TrajectoryError(f"{str(path)!r} is {lines.not_text}")
+    if lines.skipped and not events:
+        raise TrajectoryError(f"{str(path)!r}: no line of it is an event; the first: {lines.first_problem}")
     made = convert_events(events, facts=facts)
-    return Converted(made.documents, made.media, len(skipped))
+    return Converted(made.documents, made.media, lines.skipped)
 
 
-def _events(lines: Iterable[bytes], skipped: list[str]) -> Iterator[ScopeEvent | MarkEvent]:
-    for line in lines:
-        if not line.strip():
-            continue
-        try:
-            yield parse_event(line)
-        except (ValueError, RecursionError) as error:
-            skipped.append(str(error))
+class _Lines:
+    """The events of a file; what is none is counted. A line of any length costs bounded memory."""
+
+    def __init__(self, reader: LineReader) -> None:
+        self._reader = reader
+        self._bad = 0
+        self._first = ""
+
+    @property
+    def not_text(self) -> str | None:
+        return self._reader.not_text
+
+    @property
+    def skipped(self) -> int:
+        return self._bad + self._reader.too_long
+
+    @property
+    def first_problem(self) -> str:
+        return self._first or f"it is longer than {MAX_LINE >> 20} MiB"
+
+    def __iter__(self) -> Iterator[ScopeEvent | MarkEvent]:
+        for line in self._reader:
+            if not line.strip():
+                continue
+            try:
+                event = parse_event(line)
+                _ = event.timestamp  # one beyond the calendar is read, and cannot be written
+            except (ValueError, OverflowError, RecursionError) as error:
+                self._bad += 1
+                self._first = self._first or str(error)[:200]
+            else:
+                yield event

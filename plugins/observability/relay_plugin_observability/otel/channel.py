@@ -116,6 +116,7 @@ class Channel:
         self._encode = encode
         self._limits = limits or Limits()
         self._backoff = backoff or Backoff()
+        self._pausing = False
         self._poll = poll
         self._interval = interval
         self._reset()
@@ -319,8 +320,10 @@ class Channel:
                 return False
             self._retries += 1
             until = now + pause
+            self._pausing = True
             while not self._closing and (left := until - time.monotonic()) > 0:
                 self._wake.wait(left)
+            self._pausing = False
         return not self._abandoned
 
     def _give_up(self, reason: str) -> None:
@@ -372,7 +375,7 @@ class Channel:
         with self._wake:
             while self._delivered + self._lost < target:
                 left = deadline - time.monotonic()
-                if left <= 0 or self._failures > failures or self._thread is None:
+                if left <= 0 or self._failures > failures or self._pausing or self._thread is None:
                     return False
                 self._wake.wait(left)
             return True

@@ -1,0 +1,186 @@
+"""Messages as observers see them, frozen once: kept as long as the message lives unchanged.
+
+So the history of a long conversation is not converted again for every turn.
+"""
+
+from __future__ import annotations
+
+import operator
+import weakref
+from contextlib import suppress
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final
+
+from relay_core.payloads import Frozen, freeze
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from langchain_core.messages import BaseMessage
+
+__all__ = [
+    "Kept",
+    "fields_of",
+    "frozen_message",
+    "frozen_messages",
+    "message_as_it_was",
+    "message_fields",
+    "messages_as_they_were",
+]
+
+_ROLES: Final = {
+    "human": "user",
+    "HumanMessageChunk": "user",
+    "ai": "assistant",
+    "AIMessageChunk": "assistant",
+    "SystemMessageChunk": "system",
+    "ToolMessageChunk": "tool",
+}
+_LONG: Final = 8  # messages
+_content: Final = attrgetter("content")
+
+
+class Kept:
+    """Values made from objects, kept while the objects live."""
+
+    __slots__ = ("known",)
+
+    def __init__(self) -> None:
+        self.known: dict[int, tuple[weakref.ref[Any], Any]] = {}
+
+    def find(self, owner: Any) -> Any:
+        """Give what was kept for this very object, or None."""
+        entry = self.known.get(id(owner))
+        return entry[1] if entry is not None and entry[0]() is owner else None
+
+    def keep(self, owner: Any, value: Any) -> None:
+        """Keep `value` as long as `owner` lives."""
+        key, known = id(owner), self.known
+        with suppress(TypeError):  # it takes no weak references
+            known[key] = (weakref.ref(owner, lambda _: known.pop(key, None)), value)
+
+    def __len__(self) -> int:
+        return len(self.known)
+
+
+_messages: Final = Kept()
+_histories: Final = Kept()
+
+
+def fields_of(model: Any) -> dict[str, Any]:
+    """Give the fields of a pydantic object past its class: looking for one that it lacks is slow there.
+
+    Example:
+        >>> from langchain_core.messages import HumanMessage
+        >>> fields_of(HumanMessage("hi"))["content"], fields_of(3)
+        ('hi', {})
+    """
+    return getattr(model, "__dict__", None) or {}
+
+
+def message_fields(message: BaseMessage) -> dict[str, Any]:
+    """Give a message as plain fields, contents by reference.
+
+    Example:
+        >>> from langchain_core.messages import ToolMessage
+        >>> message_fields(ToolMessage("sunny", tool_call_id="call_1"))
+        {'role': 'tool', 'content': 'sunny', 'tool_call_id': 'call_1'}
+    """
+    kind = message.type
+    role = getattr(message, "role", None) if kind in ("chat", "ChatMessageChunk") else _ROLES.get(kind, kind)
+    fields: dict[str, Any] = {"role": role, "content": message.content}
+    for name in ("tool_calls", "invalid_tool_calls", "tool_call_id", "name", "id"):
+        value = getattr(message, name, None)
+        if value:
+            fields[name] = value
+    if getattr(message, "status", None) == "error":
+        fields["status"] = "error"
+    return fields
+
+
+def frozen_message(message: BaseMessage) -> Frozen:
+    """Give a message frozen; anew if a field was assigned since. The fields are read past pydantic, for speed."""
+    now = message.__dict__
+    entry = _messages.known.get(id(message))
+    if entry is not None and entry[0]() is message:
+        content, calls, identity, name, frozen = entry[1]
+        if (
+            now.get("content") is content
+            and now.get("tool_calls") is calls
+            and now.get("id") is identity
+            and now.get("name") is name
+        ):
+            return frozen
+    frozen = Frozen(freeze(message_fields(message)))
+    _messages.keep(message, (now.get("content"), now.get("tool_calls"), now.get("id"), now.get("name"), frozen))
+    return frozen
+
+
+def message_as_it_was(message: BaseMessage, content: Any, fields: Mapping[str, Any] | None = None) -> Frozen:
+    """Give a message frozen, as it was when these fields were read of it.
+
+    Args:
+        message: the message, as it is now.
+        content: its content then.
+        fields: all its fields then; default those it has now.
+    """
+    now = message.__dict__
+    if now.get("content") is content and (
+        fields is None or all(now.get(name) is fields.get(name) for name in ("tool_calls", "id", "name"))
+    ):
+        return frozen_message(message)
+    known = {**message_fields(message), "content": content}
+    for name in ("tool_calls", "id", "name") if fields is not None else ():
+        known.pop(name, None)
+        if fields and fields.get(name):
+            known[name] = fields[name]
+    return Frozen(freeze(known))
+
+
+class _History:
+    """The messages of a conversation so far, frozen as one; it keeps none of them alive."""
+
+    __slots__ = ("contents", "frozen", "refs", "whole")
+
+    def __init__(self, messages: Sequence[BaseMessage], frozen: list[Frozen]) -> None:
+        self.refs = [_messages.known[id(message)][0] for message in messages]
+        self.contents: list[Any] = list(map(_content, messages))
+        self.frozen = frozen
+        self.whole = Frozen(frozen)
+
+    def begins(self, messages: Sequence[BaseMessage]) -> bool:
+        """Tell whether `messages` are these, with the same contents, and perhaps more."""
+        count = len(self.refs)
+        return (
+            count <= len(messages)
+            and all(map(operator.is_, map(operator.call, self.refs), messages))
+            and all(map(operator.is_, self.contents, map(_content, messages)))
+        )
+
+
+def frozen_messages(messages: Sequence[BaseMessage]) -> Any:
+    """Give messages frozen. Of a long conversation only what is new is looked at closely: the rest was, when it was new."""
+    if len(messages) < _LONG:
+        return [frozen_message(message) for message in messages]
+    key = messages[1]  # the first is often a system message that many conversations share
+    known: _History | None = _histories.find(key)
+    if known is None or not known.begins(messages):
+        frozen: list[Frozen] = []
+    elif len(known.refs) == len(messages):
+        return known.whole
+    else:
+        frozen = known.frozen
+    frozen = frozen + [frozen_message(message) for message in messages[len(frozen) :]]
+    try:
+        made = _History(messages, frozen)
+    except KeyError:  # one of them takes no weak references
+        return frozen
+    _histories.keep(key, made)
+    return made.whole
+
+
+def messages_as_they_were(messages: Sequence[BaseMessage], contents: Sequence[Any]) -> Any:
+    """Give messages frozen, with what they contained then."""
+    if all(map(operator.is_, contents, map(_content, messages))):
+        return frozen_messages(messages)
+    return list(map(message_as_it_was, messages, contents))

@@ -1,0 +1,172 @@
+"""Payloads that are kept now and shaped later, on the dispatcher's thread, and only if somebody reads them.
+
+Containers are copied at once, and so is what programs assign to messages: an event shows things as they were. Messages
+are kept by reference. Whatever may change in other ways is shaped and frozen at once, see `shapes`.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final
+
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    BaseMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolMessage,
+)
+from langchain_core.messages.base import TextAccessor
+from langchain_core.outputs import LLMResult
+from langchain_core.prompt_values import ChatPromptValue
+
+from relay_adapter_langchain.conversations import message_as_it_was, messages_as_they_were
+from relay_adapter_langchain.shapes import PARTS, llm_request, llm_result, parts_of, reply, shown
+from relay_core.events import Deferred
+from relay_core.observation import shown_by
+from relay_core.payloads import Frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["later", "later_reply", "later_request", "later_result"]
+
+_ATOMS: Final = frozenset({str, int, float, bool, type(None)})
+_MESSAGES: Final = frozenset({AIMessage, AIMessageChunk, HumanMessage, SystemMessage, ToolMessage})
+_DEPTH: Final = 6
+_content: Final = attrgetter("content")
+
+
+class _OtherwiseError(Exception):
+    """Something that has to be shaped at once."""
+
+
+class _Many:
+    """Messages of a list, with their contents at the time."""
+
+    __slots__ = ("contents", "messages")
+
+    def __init__(self, messages: list[BaseMessage]) -> None:
+        self.messages = messages
+        self.contents: list[Any] = list(map(_content, messages))
+
+    def shape(self) -> Any:
+        return messages_as_they_were(self.messages, self.contents)
+
+
+class _Begun:
+    """A list that begins with messages."""
+
+    __slots__ = ("first", "rest")
+
+    def __init__(self, first: _Many, rest: list[Any]) -> None:
+        self.first = first
+        self.rest = rest
+
+    def shape(self) -> list[Any]:
+        first = self.first.shape()
+        return [*(first.value if type(first) is Frozen else first), *map(_shape, self.rest)]
+
+
+class _One:
+    """A message with its fields at the time; it was just made and may get a name or an id."""
+
+    __slots__ = ("fields", "message")
+
+    def __init__(self, message: BaseMessage) -> None:
+        self.message = message
+        self.fields = dict(message.__dict__)
+
+    def shape(self) -> Any:
+        return message_as_it_was(self.message, self.fields.get("content"), self.fields)
+
+
+def _kept(value: Any, depth: int) -> Any:
+    kind = type(value)
+    if kind in _ATOMS:
+        return value
+    if kind is dict and depth:
+        return {key: _kept(item, depth - 1) for key, item in value.items()}
+    if (kind is list or kind is tuple) and depth:
+        if not value or type(value[0]) not in _MESSAGES:
+            return [_kept(item, depth - 1) for item in value]
+        if _MESSAGES.issuperset(map(type, value)):
+            return _Many(list(value))
+        count = next(i for i, item in enumerate(map(type, value)) if item not in _MESSAGES)
+        return _Begun(_Many(list(value[:count])), [_kept(item, depth - 1) for item in value[count:]])
+    if kind in _MESSAGES:
+        return _One(value)
+    if kind is ChatPromptValue:
+        return {"messages": _kept(value.messages, depth - 1)}
+    if kind is TextAccessor:
+        return str(value)
+    if kind.__module__ == "langgraph.types" and kind.__name__ in PARTS and depth:
+        return {key: _kept(item, depth - 1) for key, item in parts_of(value).items()}
+    raise _OtherwiseError
+
+
+def _shape(kept: Any) -> Any:
+    kind = type(kept)
+    if kind is dict:
+        return {key: _shape(item) for key, item in kept.items()}
+    if kind is list:
+        return [_shape(item) for item in kept]
+    return kept.shape() if kind in _SHAPES else kept
+
+
+_SHAPES: Final = frozenset({_Many, _Begun, _One})
+
+
+def later(value: Any) -> Any:
+    """Give a payload of LangChain's: a chain's input or output, a tool's arguments or result.
+
+    Example:
+        >>> later({"messages": [HumanMessage("hi")]}).make()["messages"][0].value is not None
+        True
+    """
+    if type(value) in _ATOMS:
+        return value
+    try:
+        kept = _kept(value, _DEPTH)
+    except Exception:  # noqa: BLE001  # an object of the program, or another thread changes it
+        return shown(value)
+    return Deferred(partial(_shape, kept))
+
+
+def later_request(messages: Sequence[Any], params: dict[str, Any], **fields: Any) -> Any:
+    """Give the data of a model's start event, see `shapes.llm_request`."""
+    if not messages or not _MESSAGES.issuperset(map(type, messages)):
+        return {"headers": {}, "content": shown_by(partial(llm_request, messages, params, **fields))}
+    kept, given = _Many(list(messages)), dict(params)
+
+    def made() -> dict[str, Any]:
+        shape: Callable[[], Any] = partial(llm_request, kept.messages, given, kept.contents, **fields)
+        return {"headers": {}, "content": shown_by(shape)}
+
+    return Deferred(made)
+
+
+def later_result(result: Any) -> Any:
+    """Give the result of a model run, see `shapes.llm_result`."""
+    if type(result) is not LLMResult:
+        return shown_by(llm_result, result)
+    generations = result.generations
+    if len(generations) != 1 or len(generations[0]) != 1:
+        return shown_by(llm_result, result)
+    message: Any = getattr(generations[0][0], "message", None)
+    if type(message) not in _MESSAGES:
+        return shown_by(llm_result, result)
+    kept = _One(message)
+    return Deferred(lambda: shown_by(llm_result, result, lambda _: kept.shape()))
+
+
+def later_reply(value: Any) -> Any:
+    """Give what a model call returned, see `shapes.reply`."""
+    answers = getattr(value, "result", None)
+    first = answers[0] if type(answers) is list and len(answers) == 1 else value
+    if type(first) not in _MESSAGES:
+        return reply(value)
+    kept = _One(first)
+    return Deferred(lambda: shown_by(reply, first, lambda _: kept.shape()))
