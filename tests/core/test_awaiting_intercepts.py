@@ -65,7 +65,9 @@ async def test_what_is_awaited_may_fail_and_the_intercept_may_handle_it(is_async
 
     runtime = relay.Relay()
     runtime.register("execution_intercept", around, target="tool")
-    result = (await runtime.acall_tool("t", 1, lambda x: x + 1)) if is_async else runtime.call_tool("t", 1, lambda x: x + 1)
+    result = (
+        (await runtime.acall_tool("t", 1, lambda x: x + 1)) if is_async else runtime.call_tool("t", 1, lambda x: x + 1)
+    )
     assert result == 3
     runtime.shutdown()
 
