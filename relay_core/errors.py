@@ -58,7 +58,12 @@ class Blocked(RelayError):  # noqa: N818  # a decision, not a defect
         >>> error = relay.Blocked("no shell here", guardrail="no_shell")
         >>> error.reason, error.guardrail
         ('no shell here', 'no_shell')
+
+    Attributes:
+        message: what to say to the user, where that is other than the reason.
     """
+
+    message: str | None = None
 
     def __init__(self, reason: str, *, guardrail: str | None = None, call: Call | None = None) -> None:
         super().__init__(reason)
@@ -66,6 +71,11 @@ class Blocked(RelayError):  # noqa: N818  # a decision, not a defect
         self.guardrail = guardrail
         self.call = call
         self._text: str | None = None
+
+    @property
+    def words(self) -> str:
+        """What the user, or the model, is told: the message if there is one, else the reason."""
+        return self.message or self.reason
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _blocked_again, (type(self), self.reason, self.guardrail, self.call, str(self))

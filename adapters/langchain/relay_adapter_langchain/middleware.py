@@ -109,7 +109,7 @@ class RelayMiddleware(AgentMiddleware):
     def _blocked_model(self, frame: Frame, blocked: Blocked) -> AIMessage:
         if frame.ran or self.on_block_model == "raise":
             raise blocked
-        return AIMessage(content=blocked.reason)
+        return AIMessage(content=blocked.words)
 
     # -- tool calls ----------------------------------------------------------------------------------------------
 
@@ -158,7 +158,7 @@ class RelayMiddleware(AgentMiddleware):
     def _blocked_tool(self, frame: Frame, blocked: Blocked) -> ToolMessage:
         if frame.ran or self.on_block == "raise":
             raise blocked
-        return ToolMessage(blocked.reason, tool_call_id=frame.call_id or "", name=frame.name, status="error")
+        return ToolMessage(blocked.words, tool_call_id=frame.call_id or "", name=frame.name, status="error")
 
 
 def _model_name(request: ModelRequest) -> str:

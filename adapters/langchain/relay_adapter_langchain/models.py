@@ -114,7 +114,7 @@ class _Managed:
         """
         if self.frame.ran or self.policy.on_block == "raise":
             raise blocked
-        return blocked.reason
+        return blocked.words
 
     def run(self, real: Callable[[ModelCall], Any], bare: Callable[[], Any], *, innermost: bool) -> Any:
         """Run the call under policy, or just run it where an outer layer manages it."""

@@ -498,3 +498,18 @@ async def test_the_end_of_a_stream_holds_what_was_streamed(observed):
     assert told == ["abc", "one two three", "one"]
     assert [p.status for p in observed.scopes("llm")] == ["ok", "ok", "cancelled"]
     assert observed.scopes("llm")[1].profile["annotated_response"]["message"] == "one two three"
+
+
+def test_the_user_is_told_what_the_guardrail_has_for_the_user():
+    runtime = relay_core.Relay()
+
+    class Polite(relay_core.Blocked):
+        message = "I cannot talk about that."
+
+    def policy(call):
+        raise Polite("rail 7", guardrail="rails", call=call)
+        yield
+
+    runtime.register("execution_intercept", policy, target="llm")
+    model = wrap_model(FakeListLLM(responses=["hi"]), runtime, on_block="message")
+    assert model.invoke("hello") == "I cannot talk about that."
