@@ -6,7 +6,7 @@ import ipaddress
 import os
 import sys
 
-KEPT = ("RELAY_CORPUS", "RELAY_SOAK")
+KEPT = ("RELAY_CORPUS", "RELAY_GOLDEN", "RELAY_SOAK")
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
 for variable in [name for name in os.environ if name.startswith("RELAY_") and name not in KEPT]:
     del os.environ[variable]  # before relay_core reads it
