@@ -352,8 +352,9 @@ class Dispatcher:
 
     def _watch(self) -> None:
         """Give the queue to a new worker when a subscriber holds the present one for too long."""
-        with self._lock:
-            me = self._watcher
+        me = threading.current_thread()
+        with self._lock:  # see _run
+            pass
         last: tuple[float, int] | None = None
         while self._watcher is me:
             since, sink = self._since, self._calling
@@ -365,8 +366,7 @@ class Dispatcher:
             if now is not None and now == last:  # not one event further
                 self._replace(since)
             last = now
-            began = self._preparing.since
-            if began and time.monotonic() - began > _HUNG:
+            if 0 < self._preparing.since < time.monotonic() - _HUNG:
                 self._give_up_waiting(self._preparing)
             time.sleep(_STUCK)
 

@@ -556,3 +556,14 @@ def test_accounts_of_subscribers_with_one_name_are_kept_apart(relay):
     assert relay.flush(timeout=3.0).pending == 0
     found = relay.stats()["subscribers"]
     assert {label: account["delivered"] for label, account in found.items()} == {"same": 4, "same#2": 2}
+
+
+def test_runtimes_that_live_for_a_moment_leave_no_thread():
+    for _ in range(60):
+        runtime = relay.Relay()
+        runtime.subscriber(lambda event: None)
+        runtime.mark("only")
+        watcher = runtime.dispatcher._watcher
+        runtime.shutdown(timeout=5.0)
+        watcher.join(10.0)
+        assert not watcher.is_alive()
