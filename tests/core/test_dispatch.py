@@ -559,11 +559,13 @@ def test_accounts_of_subscribers_with_one_name_are_kept_apart(relay):
 
 
 def test_runtimes_that_live_for_a_moment_leave_no_thread():
+    watchers = []
     for _ in range(60):
-        runtime = relay.Relay()
+        runtime = Relay()
         runtime.subscriber(lambda event: None)
         runtime.mark("only")
-        watcher = runtime.dispatcher._watcher
+        watchers.append(runtime.dispatcher._watcher)
         runtime.shutdown(timeout=5.0)
+    for watcher in watchers:
         watcher.join(10.0)
         assert not watcher.is_alive()
