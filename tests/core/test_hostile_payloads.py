@@ -10,6 +10,7 @@ import time
 import pytest
 
 from relay_core import Relay
+from relay_core.settings import Queue, Settings
 
 CALLER_SECONDS = 0.05
 
@@ -138,7 +139,7 @@ PAYLOADS = {
 
 @pytest.fixture(scope="module")
 def relay():
-    runtime = Relay()
+    runtime = Relay(Settings(queue=Queue(block_timeout=60.0)))  # nothing is lost on a machine that is busy
     runtime.lines = []
     runtime.subscriber(lambda event: runtime.lines.append(event.to_json()))
     runtime.scope("warm", input={"a": object()}).open().close(output=[b""])
@@ -219,7 +220,8 @@ def test_input_and_output(relay, hostile):
 def test_mark_data_and_metadata_and_profile(relay, hostile):
     payload, changed = hostile
     quick(relay, lambda: relay.mark("m", payload, metadata={"value": payload}))
-    quick(relay, lambda: relay.scope("s", metadata={"value": payload}, profile={"value": payload}).open().close())
+    both = {"metadata": {"value": payload}, "profile": {"value": payload}}
+    quick(relay, lambda: relay.scope("s", **both).open().close(), payloads=4)  # both, at the start and at the end
     for event in lines_of(relay):
         if event["kind"] == "mark":
             assert says_changed(event["data"]) is changed
