@@ -217,7 +217,8 @@ def test_S11_only_plain_web_addresses_are_endpoints(tmp_path, kind, url):
 
 
 @pytest.mark.parametrize("kind", EXPORTERS)
-def test_S11_a_redirect_is_not_followed(tmp_path, kind):
+def test_S11_a_redirect_is_not_followed(tmp_path, kind, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # a trajectory that did not arrive stays in the working directory
     with HttpCollector() as elsewhere:
         moved = b"HTTP/1.1 307 Moved\r\nLocation: %s\r\nContent-Length: 0\r\n\r\n" % elsewhere.url.encode()
         with HttpCollector(*[moved] * 50) as collector:
