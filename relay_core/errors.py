@@ -74,7 +74,7 @@ class Blocked(RelayError):  # noqa: N818  # a decision, not a defect
 
     @property
     def words(self) -> str:
-        """What the user, or the model, is told: the message if there is one, else the reason."""
+        """What the user is told: the message if there is one, else the reason. A model is told the reason."""
         return self.message or self.reason
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -158,7 +158,7 @@ class RelayMiddleware(AgentMiddleware):
     def _blocked_tool(self, frame: Frame, blocked: Blocked) -> ToolMessage:
         if frame.ran or self.on_block == "raise":
             raise blocked
-        return ToolMessage(blocked.words, tool_call_id=frame.call_id or "", name=frame.name, status="error")
+        return ToolMessage(blocked.reason, tool_call_id=frame.call_id or "", name=frame.name, status="error")
 
 
 def _model_name(request: ModelRequest) -> str:

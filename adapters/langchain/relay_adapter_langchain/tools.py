@@ -102,7 +102,7 @@ class _Managed:
         frame = self.frame
         if frame.ran or self.policy.on_block == "raise" or frame.call_id is None:
             raise blocked
-        return ToolMessage(blocked.words, tool_call_id=frame.call_id, name=frame.name, status="error")
+        return ToolMessage(blocked.reason, tool_call_id=frame.call_id, name=frame.name, status="error")
 
     def run(self, real: Callable[[Any], Any], *, innermost: bool) -> Any:
         """Run the call under policy, or just run it where an outer layer manages it."""

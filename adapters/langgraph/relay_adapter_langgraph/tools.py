@@ -95,7 +95,7 @@ class ToolGate:
     def _blocked(self, frame: Frame, blocked: Blocked) -> ToolMessage:
         if frame.ran or self.on_block == "raise":
             raise blocked
-        return ToolMessage(blocked.words, tool_call_id=frame.call_id or "", name=frame.name, status="error")
+        return ToolMessage(blocked.reason, tool_call_id=frame.call_id or "", name=frame.name, status="error")
 
 
 def _options(frame: Frame) -> dict[str, Any]:

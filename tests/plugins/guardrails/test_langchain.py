@@ -87,7 +87,7 @@ class TestModelCalls:
     async def test_input_is_blocked(self, talk):
         talk = talk(yaml=REGEX, llm_input={})
         messages = await talk.ask(turns(), TEXT)
-        assert messages[-1].content == "llm_input: blocked by rail 'regex check input'"
+        assert messages[-1].content == "I'm sorry, I can't respond to that."  # the rail's words to the user
         assert talk.requests == []
         assert talk.watch.leaked() == []
 
