@@ -172,10 +172,8 @@ class Calling(Scoping):
         parent, chains = place(self, parent)
         chain = chains.llm
         if chain is None and not claim and observation is None:
-            scope = llm_scope(
-                self, name, request, parent, metadata, attributes, profile, model, headers, lens, category
-            )
-            return run_plain(self, scope, request, func)
+            node = llm_scope(self, name, request, parent, metadata, attributes, profile, model, headers, lens, category)
+            return run_plain(self, node, request, func)
         call = LlmCall(
             name, request, parent, metadata, attributes, profile, model, headers, lens, claim, observation, category
         )
@@ -213,10 +211,8 @@ class Calling(Scoping):
         parent, chains = place(self, parent)
         chain = chains.llm
         if chain is None and not claim and observation is None:
-            scope = llm_scope(
-                self, name, request, parent, metadata, attributes, profile, model, headers, lens, category
-            )
-            return await arun_plain(self, scope, request, func)
+            node = llm_scope(self, name, request, parent, metadata, attributes, profile, model, headers, lens, category)
+            return await arun_plain(self, node, request, func)
         call = LlmCall(
             name, request, parent, metadata, attributes, profile, model, headers, lens, claim, observation, category
         )

@@ -8,14 +8,15 @@ import threading
 import time
 from collections import defaultdict, deque
 from contextvars import ContextVar
-from itertools import count
+from itertools import count, islice
+from operator import length_hint
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from relay_core.payload_types import type_of
 from relay_core.weights import weigh
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from relay_core.events import Event
     from relay_core.middleware import Registration
@@ -29,6 +30,8 @@ _LANE_BYTES: Final = 64 * 2**20  # of payload
 _LANE_BATCH: Final = 512
 _SLOW: Final = 0.02  # seconds of delivery after which a subscriber gets its own thread,
 _SLOW_EACH: Final = 0.01  # if it also takes this long for each event: a busy one slows callers down, by its policy
+_FIRST_ROUND: Final = 4  # events, then one looks how long they took
+_ROUND: Final = 16
 _LANE_LOOK: Final = 5.0  # seconds after which an idle lane looks whether its subscriber is still registered
 _numbers: Final = count()
 _POLICIES: Final = frozenset({"block", "drop_newest", "drop_oldest"})
@@ -77,69 +80,104 @@ class Sink:
         own = getattr(subscriber, "queue_policy", None)
         self.policy: str = own if own in _POLICIES else policy
         self.removed = False
-        self.delivered = 0
+        self._turn: tuple[int, Iterator[Event], int] = (0, iter(()), 0)
         self.dropped: defaultdict[str, int] = defaultdict(int)
         self.number = next(_numbers)  # of registration
         self.turn = 0  # grows when events move; odd meanwhile
         self._next_log = 0.0
+        self.lane: Lane | None = None
         self.reset()
 
     def reset(self) -> None:
         """Forget what is under way: in a forked child it belongs to the parent."""
         self._lock = threading.RLock()  # a signal handler or finalizer may come in between
-        self.todo: Sequence[Event] = ()
-        self.done = 0
-        self.lane: Lane | None = None
+        self.expect(())
+        self.lane = None
         self.stalled = False
+
+    # `_turn` is its account: how many events it had before, the iterator that its callback is fed from, and how many that
+    # had then. One tuple, so that no thread reads parts of two; from one event to the next nothing needs to be written.
+
+    def expect(self, events: Sequence[Event]) -> None:
+        """Take over events that `deliver` is going to hand out."""
+        self._turn = (self.tally()[0], iter(events), len(events))
+
+    def credit(self, count: int) -> None:
+        """Count so many more events as delivered, and none as under way."""
+        self._turn = (self._turn[0] + count, iter(()), 0)
+
+    def tally(self) -> tuple[int, int]:
+        """Count the events delivered, and those taken over and not finished."""
+        before, feed, size = self._turn
+        done = max(0, size - length_hint(feed) - 1)  # the last one may still be under way
+        lane = self.lane
+        return before + done, size - done + (len(lane) if lane is not None else 0)
 
     def deliver(self, events: Sequence[Event], run_async: Any) -> None:
         """Run the callback; whatever it raises is counted and logged once a minute, never passed on.
 
         A subscriber that turns out slow gets a lane for the rest of the events.
         """
-        self.done, self.todo = 0, events
         if self.batches:
-            count = len(events)
-            error = self.attempt(self.many, events, run_async)
+            error, size = self.attempt(self.many, events, run_async), len(events)
             if error is None:
-                self.delivered += count
-                self.done += count
+                self.credit(size)
             else:
-                self.failed(error, count)
-                self.done += count
+                self._lose(error, size, iter(()))
         else:
-            self._each(events, run_async)
-        self.todo, self.done, self.turn = (), 0, self.turn + 2
+            self._each(run_async)
         self.stalled = False
 
-    def _each(self, events: Sequence[Event], run_async: Any) -> None:
-        one, is_async, began = self.one, self.is_async, time.monotonic()
-        for event in events:
+    def _each(self, run_async: Any) -> None:
+        one = self._awaiting(run_async) if self.is_async else self.one
+        began, size = time.monotonic(), _FIRST_ROUND
+        _, feed, total = self._turn
+        while left := length_hint(feed):
+            error: BaseException | None = None
             try:
-                result = one(event)
-                if is_async:
-                    run_async(result)
-            except BaseException as error:  # noqa: BLE001  # also SystemExit and KeyboardInterrupt: not the program's
-                self.failed(error)
-            else:
-                self.delivered += 1
-            self.done += 1
-            if self.done & 15 == 3 and self.lane is None and self._is_slow(time.monotonic() - began):
-                lane = Lane(self, run_async, events[self.done :])
-                if self._divert(lane):
-                    lane.serve()
-                    return
+                answers = list(map(one, islice(feed, size)))  # no step of Python from one event to the next
+                if len(answers) < left - length_hint(feed):
+                    error = StopIteration()  # `list` takes it for the end
+            except BaseException as raised:  # noqa: BLE001  # also SystemExit and KeyboardInterrupt: not the program's
+                error = raised
+            left, size = length_hint(feed), _ROUND
+            if error is not None:
+                self._lose(error, 1, feed)
+            if left and self._is_slow(time.monotonic() - began, total - left) and self._divert(run_async):
+                return
+        self.credit(self._turn[2])
 
-    def _is_slow(self, took: float) -> bool:
-        return took > _SLOW and took > _SLOW_EACH * self.done
+    def _awaiting(self, run_async: Any) -> Callable[[Event], None]:
+        def one(event: Event) -> None:
+            run_async(self.one(event))
 
-    def _divert(self, lane: Lane) -> bool:
+        return one
+
+    def _lose(self, error: BaseException, count: int, feed: Iterator[Event]) -> None:
+        """Account for events that the subscriber has just failed on; `feed` has what comes after them."""
+        before, _, size = self._turn
+        left = length_hint(feed)
+        self.turn += 1
+        self.drop("error", count)
+        self._turn = (before + size - left - count, feed, left)
+        self.turn += 1
+        self.complain(error)
+
+    def _is_slow(self, took: float, done: int) -> bool:
+        return self.lane is None and took > _SLOW and took > _SLOW_EACH * done
+
+    def _divert(self, run_async: Any) -> bool:
+        """Give the rest of the turn to a lane; False if there is one, which this thread itself is to serve."""
         with self._lock:
             if self.lane is not None:
                 return False
-            # At once, so that no event is counted twice.
-            self.lane, self.todo, self.done, self.turn = lane, (), 0, self.turn + 2
-            return True
+            _, feed, size = self._turn
+            self.turn += 1
+            self.credit(size - length_hint(feed))
+            self.lane = lane = Lane(self, run_async, feed)
+            self.turn += 1
+        lane.serve()
+        return True
 
     def detach(self, thread: threading.Thread, run_async: Any) -> bool:
         """Leave the subscriber to the thread that is stuck in it. False if it has a lane already."""
@@ -172,11 +210,6 @@ class Sink:
     def lost(self) -> int:
         """Count the events that it did not get, for any reason."""
         return sum(tuple(self.dropped.values()))
-
-    def held(self) -> int:
-        """Count the events it has taken over and not finished."""
-        lane = self.lane
-        return len(self.todo) - self.done + (len(lane) if lane is not None else 0)
 
     def account(self, delivered: int, pending: int, dropped: dict[str, int]) -> dict[str, Any]:
         """Give accepted, delivered, pending and dropped by reason."""
@@ -308,7 +341,7 @@ class Lane:
         sink = self._sink
         sink.turn += 1
         if error is None:
-            sink.delivered += count
+            sink.credit(count)
         else:
             sink.failed(error, count)
         for _ in range(count):

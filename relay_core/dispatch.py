@@ -10,14 +10,18 @@ import threading
 import time
 import weakref
 from collections import deque
+from contextlib import suppress
+from itertools import repeat, starmap
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
-from relay_core.delivery import Alarm, Barrier, FlushReport, Sink, held, inside, is_root, labelled
+from relay_core.accounts import Accounts
+from relay_core.delivery import Alarm, Barrier, FlushReport, Sink, held, inside, is_root
 from relay_core.preparation import Preparation, warn
 from relay_core.weights import weigh
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from relay_core.delivery import Lane
     from relay_core.events import Event
@@ -33,10 +37,11 @@ _STUCK: Final = 0.25  # seconds after which the worker is replaced
 _HUNG: Final = 1.0  # seconds after which a sanitizer or injector is not waited for
 _BUSY: Final = 64  # events in the queue above which weights are taken
 _SCAN: Final = 1_024  # oldest events among which one to give up is looked for
-_READS: Final = 100  # attempts at reading an account between two moves of events
+_route_of: Final = attrgetter("route")
+_weight_of: Final = attrgetter("weight")
 
 
-class Dispatcher:
+class Dispatcher(Accounts):
     """Queue, worker and accounts of one runtime.
 
     Args:
@@ -53,15 +58,15 @@ class Dispatcher:
         self._wait = settings.queue.block_timeout
         self._busy = min(_BUSY, self._max_events)
         self._light = self._max_bytes // (2 * self._max_events)  # so many bytes are not worth counting
-        self.sinks: weakref.WeakSet[Sink] = weakref.WeakSet()  # a scope's own subscribers go with it
         self.closed = False
         self.refusing = False
         self._refusal = "shutdown"
+        self.sinks = weakref.WeakSet()  # a scope's own subscribers go with it
         self._reset()
 
     def _reset(self) -> None:
         """Start from nothing: at first, and in a forked child, which owns no thread, lock or event of its parent."""
-        self._queue: deque[Event | Barrier] = deque()
+        self._queue = deque()
         self._lock = threading.RLock()  # signal handlers and finalizers emit too, in the middle of anything here
         self._wake = Alarm()
         self._space = Alarm()
@@ -71,8 +76,9 @@ class Dispatcher:
         self._watcher: threading.Thread | None = None
         self._bytes = 0
         self._bytes_done = 0
+        self._barriers = 0  # in the queue
         self._plan: deque[tuple[Any, Any]] = deque()
-        self._taken: Sequence[Event] = ()
+        self._taken = ()
         self._ready: list[Event] = []  # as many of them as are prepared
         self._barrier: Barrier | None = None  # right behind them
         self._hung: set[Registration] = set()
@@ -201,12 +207,9 @@ class Dispatcher:
         if self._worker is None and not held(self._lock):
             with self._lock:
                 if self._worker is None and not self.closed:
-                    self._start_worker()
+                    self._worker = self._start(self._run, "relay-dispatch")
                     self._watcher = self._start(self._watch, "relay-watch")
         self._wake.set()
-
-    def _start_worker(self) -> None:
-        self._worker = self._start(self._run, "relay-dispatch")
 
     def _start(self, target: Callable[[], None], name: str) -> threading.Thread | None:
         thread = threading.Thread(target=target, name=name, daemon=True)
@@ -283,28 +286,32 @@ class Dispatcher:
         return False
 
     def _take(self) -> bool:
-        """Take what is there, up to a batch or a barrier, and plan who gets what. Returns whether there was anything."""
+        """Take what is there, up to a batch or a barrier. Returns whether there was anything."""
         with self._lock:
             self._moves += 1
-            taken: list[Event] = []
+            taken: list[Any] = []
             self._taken, queue = taken, self._queue
-            while len(taken) < _BATCH:
-                try:
-                    item: Any = queue.popleft()
-                except IndexError:
-                    break
-                if type(item) is Barrier:
-                    self._barrier = item
-                    break
-                taken.append(item)
-                self._bytes_done += item.weight
+            with suppress(IndexError):  # a finalizer amid this may shut everything down
+                taken.extend(starmap(queue.popleft, repeat((), min(len(queue), _BATCH))))
+            if self._barriers and Barrier in (kinds := list(map(type, taken))):
+                index = kinds.index(Barrier)
+                queue.extendleft(reversed(taken[index + 1 :]))
+                self._barrier = taken[index]
+                self._barriers -= 1
+                del taken[index:]
+            if self._bytes != self._bytes_done:
+                self._bytes_done += sum(map(_weight_of, taken))
             self._moves += 1
         return bool(taken) or self._barrier is not None
 
     def _prepare(self, me: threading.Thread) -> bool:
         """Prepare what was taken and plan who gets it. Returns False if this thread was replaced meanwhile."""
-        ready, mine = self._ready, self._preparing
-        for event in self._taken[len(ready) :]:
+        ready, mine, taken = self._ready, self._preparing, self._taken
+        routes = list(map(_route_of, taken))
+        if routes and routes.count(route := routes[0]) == len(routes) and not (route.sanitizers or route.injectors):
+            self._plan_events({sink: list(taken) for sink in route.sinks})  # nearly always: no step for each event
+            return True
+        for event in taken[len(ready) :]:
             route = event.route
             if route.sanitizers or route.injectors:
                 if not self._working.is_set():
@@ -316,17 +323,15 @@ class Dispatcher:
                 ready.append(done)
             else:
                 ready.append(event)
-        self._plan_events()
+        plan: dict[Sink, list[Event]] = {}
+        for event, done in zip(taken, ready, strict=True):
+            for sink in event.route.sinks:
+                plan.setdefault(sink, []).append(done)
+        self._plan_events(plan)
         return True
 
-    def _plan_events(self) -> None:
-        plan: dict[Sink, list[Event]] = {}
+    def _plan_events(self, plan: dict[Sink, list[Event]]) -> None:
         taken = self._taken
-        for event, ready in zip(taken, self._ready, strict=True):
-            for sink in event.route.sinks:
-                if (events := plan.get(sink)) is None:
-                    events = plan[sink] = []
-                events.append(ready)
         lanes: list[Lane] = []
         with self._lock:
             if self._taken is not taken:  # a shutdown gave them up
@@ -335,7 +340,7 @@ class Dispatcher:
             for sink, events in plan.items():
                 lane = sink.lane
                 if lane is None:
-                    sink.todo, sink.done = events, 0
+                    sink.expect(events)
                     self._plan.append((sink, events))
                 else:
                     lane.extend(events)
@@ -355,14 +360,14 @@ class Dispatcher:
         me = threading.current_thread()
         with self._lock:  # see _run
             pass
-        last: tuple[float, int] | None = None
+        last: tuple[float, tuple[int, int]] | None = None
         while self._watcher is me:
             since, sink = self._since, self._calling
             if not since and not self._preparing.since:
                 self._working.clear()
                 if not self._since and not self._preparing.since and self._watcher is me:
                     self._working.wait()
-            now = (since, sink.done) if since and sink is not None else None
+            now = (since, sink.tally()) if since and sink is not None else None
             if now is not None and now == last:  # not one event further
                 self._replace(since)
             last = now
@@ -378,7 +383,7 @@ class Dispatcher:
                 return
             self._hung.add(entry)
             self._preparing = Preparation(self.run_async, self._hung, self._fault)
-            self._start_worker()
+            self._worker = self._start(self._run, "relay-dispatch")
         warn(entry, "does not come back", "until it does, events go out as if it had failed")
 
     def _replace(self, since: float) -> None:
@@ -387,7 +392,7 @@ class Dispatcher:
             if self._since != since or worker is None or sink is None or not sink.detach(worker, self.run_async):
                 return
             self._since = 0.0
-            self._start_worker()
+            self._worker = self._start(self._run, "relay-dispatch")
 
     # -- barriers and accounts -----------------------------------------------------------------------------------
 
@@ -401,6 +406,8 @@ class Dispatcher:
         if self._worker is None and not self._queue:
             return True
         barrier = Barrier(time.monotonic() + timeout, close=close)
+        with self._lock:
+            self._barriers += 1
         self._queue.append(barrier)
         self._rouse()
         if self._worker is None:  # at interpreter exit no thread can start
@@ -456,45 +463,3 @@ class Dispatcher:
 
     def _waits_for_itself(self) -> bool:
         return inside.get() == self.run_async or held(self._lock)
-
-    def _known(self) -> tuple[Sink, ...]:
-        while True:
-            try:
-                return tuple(self.sinks)
-            except RuntimeError:  # another thread registers a subscriber
-                continue
-
-    def pending(self, sink: Sink | None = None) -> int:
-        """Count the events accepted and not yet handed over, for one subscriber or for all."""
-        return self._count(self._known() if sink is None else (sink,), every=sink is None)[1]
-
-    def _count(self, sinks: tuple[Sink, ...], *, every: bool) -> tuple[int, int, int]:
-        """Count delivered, pending and dropped; again, while events move meanwhile."""
-        delivered = total = dropped = 0
-        for _ in range(_READS):
-            before = (self._moves, *((s.turn, s.delivered, s.lost()) for s in sinks))
-            total = sum(s.held() for s in sinks)
-            for event in (*self._queue.copy(), *self._taken):
-                if not isinstance(event, Barrier):
-                    total += len(event.route.sinks) if every else sinks[0] in event.route.sinks
-            delivered, dropped = sum(s.delivered for s in sinks), sum(s.lost() for s in sinks)
-            if (
-                not self._moves & 1
-                and not any(s.turn & 1 for s in sinks)
-                and before == (self._moves, *((s.turn, s.delivered, s.lost()) for s in sinks))
-            ):
-                break
-            time.sleep(0)
-        return delivered, total, dropped
-
-    def report(self, *, timed_out: bool = False) -> FlushReport:
-        """Sum up the accounts of all subscribers."""
-        return FlushReport(*self._count(self._known(), every=True), timed_out)
-
-    def stats(self) -> dict[str, dict[str, Any]]:
-        """Give the account of each subscriber, by name; of several with one name, the later ones as ``name#2``."""
-        found: dict[str, dict[str, Any]] = {}
-        for label, sink in labelled(self._known()).items():
-            delivered, pending, _ = self._count((sink,), every=False)
-            found[label] = sink.account(delivered, pending, dict(sink.dropped))
-        return found

@@ -160,7 +160,7 @@ def _failed(guardrail: Registration, call: Call, error: Exception) -> None:
         raise GuardrailFailed(text, guardrail=guardrail.name, call=call) from error
 
 
-async def execute(  # noqa: C901, PLR0912, PLR0915  # one loop inwards and outwards; every part of it would need all its state
+async def execute(
     relay: Relay, executions: tuple[Registration, ...], call: Call, real: Callable[[Call], Any], wait: bool
 ) -> Any:
     """Run execution intercepts, outermost first, around the real call.
@@ -173,48 +173,20 @@ async def execute(  # noqa: C901, PLR0912, PLR0915  # one loop inwards and outwa
     value: Any = None
     try:
         while True:
-            try:  # inwards, from the innermost waiting intercept to the real call
-                for intercept in executions[len(bodies) :]:
-                    if intercept.shape == "async":
-                        value = await _execute_async(relay, intercept, executions[len(bodies) + 1 :], call, real)
-                        break
-                    body = intercept.fn(call)
-                    try:
-                        passed = next(body)
-                    except StopIteration as stop:
-                        value = stop.value
-                        break
-                    bodies.append(body)
-                    if passed is not call:
-                        if hasattr(type(passed), "__await__"):
-                            value = await _policy(relay, passed, wait)
-                            break
-                        call = _checked(passed, intercept)
-                else:
-                    value = real(call)
-                    if wait and type(value) is CoroutineType:
-                        value = await value
-                    elif id(type(value)) not in PLAIN:
-                        value = await finished(value, wait)
-                error = None
-            except BaseException as raised:  # noqa: BLE001  # the intercepts may handle it
-                error = raised
+            value, error = await _inwards(relay, executions, bodies, call, real, wait)
             while bodies:  # outwards, with the outcome
                 try:
                     passed = bodies[-1].send(value) if error is None else bodies[-1].throw(error)
+                    if hasattr(type(passed), "__await__"):
+                        value, error = await _asked(relay, passed, wait)
+                        continue
                 except StopIteration as stop:
                     value, error = stop.value, None
                 except BaseException as raised:  # noqa: BLE001  # for the next intercept outwards
                     error = raised
                 else:
-                    if not hasattr(type(passed), "__await__"):
-                        call = _checked(passed, executions[len(bodies) - 1])
-                        break  # it yielded again: once more from here inwards
-                    try:
-                        value, error = await _policy(relay, passed, wait), None
-                    except BaseException as raised:  # noqa: BLE001  # for the intercept that asked
-                        error = raised
-                    continue
+                    call = _checked(passed, executions[len(bodies) - 1])
+                    break  # it yielded again: once more from here inwards
                 bodies.pop()
             else:
                 if error is not None:
@@ -224,6 +196,45 @@ async def execute(  # noqa: C901, PLR0912, PLR0915  # one loop inwards and outwa
         error = None  # no reference cycle through the traceback
         for body in bodies:
             body.close()
+
+
+async def _inwards(
+    relay: Relay,
+    executions: tuple[Registration, ...],
+    bodies: list[Generator[Any, Any, Any]],
+    call: Call,
+    real: Callable[[Call], Any],
+    wait: bool,
+) -> tuple[Any, BaseException | None]:
+    """Go from the innermost waiting intercept to the real call; give the result or the error of where it ended."""
+    try:
+        for intercept in executions[len(bodies) :]:
+            if intercept.shape == "async":
+                return await _execute_async(relay, intercept, executions[len(bodies) + 1 :], call, real), None
+            body = intercept.fn(call)
+            try:
+                passed = next(body)
+            except StopIteration as stop:
+                return stop.value, None
+            bodies.append(body)
+            if passed is not call:
+                if hasattr(type(passed), "__await__"):
+                    return await _policy(relay, passed, wait), None
+                call = _checked(passed, intercept)
+        value = real(call)
+        if wait and type(value) is CoroutineType:
+            return await value, None
+        return (value if id(type(value)) in PLAIN else await finished(value, wait)), None
+    except BaseException as raised:  # noqa: BLE001  # the intercepts may handle it
+        return None, raised
+
+
+async def _asked(relay: Relay, awaitable: Any, wait: bool) -> tuple[Any, BaseException | None]:
+    """Await what an intercept waits for; give the result or the error."""
+    try:
+        return await _policy(relay, awaitable, wait), None
+    except BaseException as raised:  # noqa: BLE001  # for the intercept that asked
+        return None, raised
 
 
 async def _execute_async(

@@ -30,7 +30,11 @@ def command(path: Path | None, *, as_json: bool) -> None:
     Those that may run are imported, their frameworks are not: "waiting" means that the adapter goes in as soon as a
     program imports its framework.
     """
-    records = examine_adapters(path).records()
+    with examine_adapters(path) as host:
+        _show(host.records(), as_json=as_json)
+
+
+def _show(records: list[AdapterRecord], *, as_json: bool) -> None:
     if as_json:
         echo_json({"adapters": [msgspec.to_builtins(record) | {"why_off": why_off(record)} for record in records]})
         return

@@ -167,13 +167,12 @@ def _gentle(entry: PluginEntry) -> PluginEntry:
 
 
 def _adapters(path: Path | None) -> Iterator[Row]:
-    host = examine_adapters(path)
-    records = host.records()
-    if not records:
-        yield Row("adapters", "installed", "note", "none; for LangChain: pip install relay-adapter-langchain")
-    for record in records:
-        yield _adapter(host, record)
-    host.uninstall()
+    with examine_adapters(path) as host:
+        records = host.records()
+        if not records:
+            yield Row("adapters", "installed", "note", "none; for LangChain: pip install relay-adapter-langchain")
+        for record in records:
+            yield _adapter(host, record)
 
 
 def _adapter(host: AdapterHost, record: AdapterRecord) -> Row:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     import click
@@ -72,8 +74,9 @@ def plugin_commands() -> list[click.Command]:
     return examine_plugins(None).host.commands() if load().settings.plugins else []
 
 
-def examine_adapters(path: Path | None) -> AdapterHost:
-    """Find all adapters; import those that may run, without their frameworks.
+@contextmanager
+def examine_adapters(path: Path | None) -> Iterator[AdapterHost]:
+    """Find all adapters for a block; import those that may run, without their frameworks. At its end they are taken off.
 
     Args:
         path: a configuration file, instead of those found.
@@ -88,4 +91,7 @@ def examine_adapters(path: Path | None) -> AdapterHost:
     quiet()
     host = AdapterHost(Relay(load(path).settings))
     host.autoload()
-    return host
+    try:
+        yield host
+    finally:
+        host.uninstall()

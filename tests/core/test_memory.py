@@ -156,7 +156,7 @@ def test_a_runtime_can_be_let_go():
         return weakref.ref(relay)
 
     gone = use()
-    deadline = time.monotonic() + 3.0
+    deadline = time.monotonic() + 30.0  # one collection takes long in a big process on a busy machine
     while gone() is not None:
         gc.collect()
         assert time.monotonic() < deadline

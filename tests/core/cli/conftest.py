@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -80,6 +81,9 @@ def relay(monkeypatch, tmp_path):
         monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "no-config"))
     monkeypatch.chdir(tmp_path)
+    logger = logging.getLogger("relay")  # commands keep it off the screen
+    monkeypatch.setattr(logger, "propagate", logger.propagate)
+    monkeypatch.setattr(logger, "handlers", logger.handlers.copy())
 
     def run(*args, code=0, **options):
         result = CliRunner().invoke(cli, [str(arg) for arg in args], prog_name="relay", **options)

@@ -191,6 +191,18 @@ def test_adapters(relay, install_adapter, monkeypatch):
     assert "toy: turned off" in relay("adapters").output
 
 
+@pytest.mark.parametrize("command", ["adapters", "doctor"])
+def test_looking_at_adapters_leaves_none_on(relay, install_adapter, monkeypatch, command):
+    importlib.import_module("colorsys")  # so that the adapter goes in at once
+    trace = []
+    monkeypatch.setattr(sys, "relay_trace", trace, raising=False)
+    text = adapter_module("sys.relay_trace.append('on')")
+    install_adapter("toy", text.replace("        pass\n", "        sys.relay_trace.append('off')\n"))
+    relay(command)
+    assert trace
+    assert trace == ["on", "off"] * (len(trace) // 2)
+
+
 # -- config ----------------------------------------------------------------------------------------------------------
 
 
