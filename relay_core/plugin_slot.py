@@ -11,7 +11,7 @@ import msgspec
 
 from relay_core.discovery import explain
 from relay_core.plugin_context import PluginContext
-from relay_core.settings import validate_section
+from relay_core.settings import read_texts, validate_section
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -135,7 +135,8 @@ class Slot:
 
     def read_config(self, entry: PluginEntry, origins: Mapping[str, Origin]) -> list[str]:
         """Check the plugin's own section against its schema; gives the problems."""
-        self.config = {key: value for key, value in entry.config.items() if key not in _OURS}
+        given = {key: value for key, value in entry.config.items() if key not in _OURS}
+        self.config = read_texts(Any, given)  # what a plugin without a schema gets
         try:
             schema = self.call("relay_config_schema")
         except (Exception, SystemExit) as error:  # noqa: BLE001  # somebody else's code; kept as data
@@ -146,7 +147,7 @@ class Slot:
         if not (inspect.isclass(schema) and issubclass(schema, msgspec.Struct)):
             self.fail(f"relay_config_schema must return a msgspec.Struct class, not {type(schema).__name__}")
             return []
-        self.config, problems = validate_section(schema, self.config, f"plugins.{entry.name}", origins)
+        self.config, problems = validate_section(schema, given, f"plugins.{entry.name}", origins)
         return problems
 
     def start(self, relay: Relay) -> bool:

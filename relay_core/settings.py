@@ -10,6 +10,7 @@ import functools
 import json
 import math
 import re
+import tomllib
 import types
 import typing
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeGuard, TypeVar
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 __all__ = ["Adapters", "Origin", "Payload", "PluginEntry", "Queue", "Redaction", "Settings", "Stream"]
-__all__ += ["validate_section"]
+__all__ += ["Text", "read_texts", "validate_section"]
 
 S = TypeVar("S", bound=msgspec.Struct)
 MAX_DEPTH, HIDDEN = 32, "***"
@@ -32,6 +33,12 @@ class Origin(NamedTuple):
 
     layer: Literal["code", "environment", "file", "default"]
     detail: str
+
+
+class Text(str):
+    """A value from an environment variable: text, until the schema of its section says what it means."""
+
+    __slots__ = ()
 
 
 class Queue(msgspec.Struct, frozen=True, kw_only=True):
@@ -183,7 +190,81 @@ def validate_section(
         (None, ['relay.toml:3: queue.max_event: unknown key; did you mean max_events?'])
     """
     check = Check(origins, partial=partial)
-    return check.value(schema, data, where), check.problems
+    return check.value(schema, data if nested_too_deep(data) else read_texts(schema, data), where), check.problems
+
+
+def read_texts(tp: Any, value: Any) -> Any:
+    """Read the texts of environment variables in a value as the types that a schema gives them.
+
+    Args:
+        tp: the type of the value.
+        value: as the layers give it.
+
+    Returns:
+        The value with each text read; one that does not fit stays a `Text`, for the check to find.
+
+    Example:
+        >>> read_texts(Queue, {"max_events": Text("5"), "policy": Text("block")})
+        {'max_events': 5, 'policy': 'block'}
+    """
+    if isinstance(value, Text):
+        return _read_text(_bare(tp), value)
+    if not _is_mapping(value):
+        return value
+    tp = _bare(tp)
+    if typing.get_origin(tp) in (typing.Union, types.UnionType):
+        tp = _bare(_member(typing.get_args(tp), value))
+    if _is_struct(tp):
+        fields = {field.encode_name: field.type for field in msgspec.structs.fields(tp)}
+        return {name: read_texts(fields.get(name, Any), item) for name, item in value.items()}
+    inner = typing.get_args(tp)[1] if typing.get_origin(tp) is dict else Any
+    return {name: read_texts(inner, item) for name, item in value.items()}
+
+
+_WORDS: dict[str, Any] = {
+    **dict.fromkeys(("1", "true", "yes", "on"), True),
+    **dict.fromkeys(("0", "false", "no", "off"), False),
+}
+
+
+def _read_text(tp: Any, text: Text) -> Any:
+    args = tuple(_bare(arg) for arg in typing.get_args(tp))
+    origin = typing.get_origin(tp)
+    if tp is bool:
+        return _WORDS.get(text.lower(), text)
+    if tp is int or tp is float:
+        try:
+            return tp(text)
+        except ValueError:
+            return text
+    if origin in (typing.Union, types.UnionType):  # a string takes anything, so it comes last
+        readings = (_read_text(arg, text) for arg in sorted(args, key=lambda arg: arg is str))
+        return next((found for found in readings if not isinstance(found, Text)), text)
+    if origin is Literal:
+        return next((arg for arg in args if str(arg) == text), text)
+    is_list = origin in (list, tuple, set, frozenset)
+    if is_list and not text.startswith("["):
+        parts = [Text(part.strip()) for part in text.split(",") if part.strip()] if text.lower() != "none" else []
+        return [_read_text(args[0], part) for part in parts]
+    if is_list or origin is dict or _is_struct(tp):
+        found: Any = _tables(text)
+        return found if found is not None and is_list is not _is_mapping(found) else text
+    return text if tp is types.NoneType else str(text)
+
+
+def _tables(text: str) -> Any:
+    """Read a table or a list that is written as JSON or as TOML; None if it is neither."""
+    if not text.startswith(("{", "[")):
+        return None
+    try:
+        return msgspec.json.decode(str(text))
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        pass
+    try:
+        found = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
+        return None
+    return found["value"] if len(found) == 1 else None
 
 
 class Check:
@@ -317,6 +398,9 @@ def mask(value: object, key: str) -> Any:
     """Copy a value for display: secrets hidden, objects of a program named by their type only."""
     if _SECRET_KEY.search(key) and value is not None and not isinstance(value, bool):
         return HIDDEN
+    if isinstance(value, Text) and value.startswith(("{", "[")):
+        found = _tables(value)
+        return mask(found if found is not None else HIDDEN if _SECRET_KEY.search(value) else str(value), key)
     if isinstance(value, str):
         return _URL_SECRET.sub(rf"\1{HIDDEN}", _URL_LOGIN.sub(f"//{HIDDEN}@", value))
     if _is_mapping(value):
@@ -329,6 +413,8 @@ def mask(value: object, key: str) -> Any:
 def _shown(value: object, key: str) -> str:
     if _SECRET_KEY.search(key):
         return "a hidden value"
+    if isinstance(value, Text) and value.startswith(("{", "[")):
+        return "text that is no table or list in JSON or TOML"
     if isinstance(value, dict | list | tuple):
         return "a table" if isinstance(value, dict) else "a list"
     if isinstance(value, int) and abs(value) > 10**40:

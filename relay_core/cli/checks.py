@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from copy import deepcopy
 from importlib.metadata import PackageNotFoundError, distributions, version
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, cast
 
@@ -151,7 +152,7 @@ def _plugins(state: PluginState) -> Iterator[Row]:
 
 def _gentle(entry: PluginEntry) -> PluginEntry:
     """Examining must not empty a file that a program is to overwrite later."""
-    config: dict[str, Any] = msgspec.to_builtins(entry.config)
+    config = deepcopy(entry.config)
     stack: list[Any] = [config]
     while stack:
         table: Any = stack.pop()

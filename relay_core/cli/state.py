@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
     from pathlib import Path
 
     import click
@@ -75,7 +75,7 @@ def plugin_commands() -> list[click.Command]:
 
 
 @contextmanager
-def examine_adapters(path: Path | None) -> Iterator[AdapterHost]:
+def examine_adapters(path: Path | None) -> Generator[AdapterHost]:
     """Find all adapters for a block; import those that may run, without their frameworks. At its end they are taken off.
 
     Args:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
+import sys
 import time
 import tomllib
 from collections import UserDict
@@ -254,10 +256,77 @@ def test_naming_the_file_in_the_working_directory_trusts_it():
     assert config.warnings == ()
 
 
-def test_problems_of_an_untrusted_file_are_reported_too():
-    Path("relay.toml").write_text("[queue]\nmax_event = 1\n")
-    with pytest.raises(ConfigError, match=r"relay.toml:2: queue.max_event: unknown key; did you mean max_events\?"):
-        load(env={})
+def test_what_is_wrong_in_an_untrusted_file_is_left_out_and_told(user_env):
+    env, user_file = user_env
+    user_file.write_text("[plugins.guardrails]\nrule = 'no shell'\n")
+    Path("relay.toml").write_text(
+        "[queue]\nmax_event = 1\nmax_events = 70000\nmax_bytes = 'x'\npolicy = 'drop_oldest'\n"
+        "[redaction]\nextra_keys = ['pin']\nextra_patterns = [')']\n[plugins]\nguardrails = 5\n"
+    )
+    config = load(env=env)
+    assert config.settings.queue == Queue(max_events=70_000)
+    assert config.settings.redaction.extra_keys == ("pin",)
+    assert config.settings.plugins == (PluginEntry("guardrails", True, {"rule": "no shell"}),)
+    assert config.warnings == (
+        "relay.toml:2: queue.max_event: unknown key; did you mean max_events? (left out)",
+        'relay.toml:4: queue.max_bytes: expected an integer, got "x" (left out)',
+        "relay.toml:8: redaction.extra_patterns[0]: not a regular expression: unbalanced parenthesis at position 0 (left out)",
+        "relay.toml:10: plugins.guardrails: expected a table [plugins.guardrails] (left out)",
+    )
+
+
+@pytest.mark.parametrize(
+    ("raw", "warning"),
+    [
+        (b"disabled = [", "relay.toml:1: not valid TOML: invalid value (left out)"),
+        (b"\xff", "relay.toml:1: not UTF-8; save the file as UTF-8 (left out)"),
+        (b"x = " + b"[" * 40 + b"]" * 40, "relay.toml: nested deeper than 32 levels (left out)"),
+        (b"#" * 1_000_001, "relay.toml: larger than 1000000 bytes; a configuration file is small (left out)"),
+    ],
+    ids=["toml", "utf8", "deep", "large"],
+)
+def test_an_untrusted_file_that_cannot_be_read_takes_nothing_away(user_env, raw, warning):
+    env, user_file = user_env
+    user_file.write_text("[plugins.guardrails]\n")
+    Path("relay.toml").write_bytes(raw)
+    config = load(env=env)
+    assert config.settings.plugins == (PluginEntry("guardrails"),)
+    assert config.warnings == (warning,)
+    with pytest.raises(ConfigError, match=re.escape(warning.removesuffix(" (left out)"))):
+        load(env=env | {"RELAY_CONFIG": "relay.toml"})
+    with pytest.raises(ConfigError):
+        load("relay.toml", env=env)
+
+
+def test_a_mistake_in_a_trusted_file_stays_an_error(user_env):
+    env, user_file = user_env
+    user_file.write_text("[queue]\nmax_event = 1\n")
+    Path("relay.toml").write_text("[")
+    with pytest.raises(ConfigError) as caught:
+        load(env=env)
+    assert caught.value.problems == (f"{user_file}:2: queue.max_event: unknown key; did you mean max_events?",)
+
+
+def test_a_child_of_relay_run_keeps_the_users_configuration_in_a_broken_repository(user_env):
+    env, user_file = user_env
+    user_file.write_text("breaker_limit = 5\n")
+    Path("relay.toml").write_text("breaker_limit = [")
+    program = "import relay_core; print(relay_core.default.settings.breaker_limit)"
+    command = [sys.executable, "-m", "relay_core", "run", "--", sys.executable, "-c", program]
+    kept = {name: text for name, text in os.environ.items() if not name.startswith(("RELAY_", "XDG_"))}
+    done = subprocess.run(command, env=kept | env, capture_output=True, text=True, timeout=50, check=False)
+    assert (done.returncode, done.stdout) == (0, "5\n")
+    assert "relay.toml:1: not valid TOML: invalid value (left out)" in done.stderr
+    assert "running without Relay" not in done.stderr
+
+
+def test_an_untrusted_file_cannot_flood_the_log():
+    Path("relay.toml").write_text("".join(f"key{n} = 1\n" for n in range(500)))
+    warnings = load(env={}).warnings
+    assert len(warnings) == 11
+    assert warnings[-1] == "relay.toml: 490 more problems (left out)"
+    Path("relay.toml").write_text("".join(f"[plugins.p{n}]\n" for n in range(500)))
+    assert load(env={}).warnings[-1] == "relay.toml: 490 more keys, ignored"
 
 
 # Problems

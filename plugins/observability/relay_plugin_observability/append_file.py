@@ -96,11 +96,12 @@ class AppendFile:
             return False
         return (status.st_dev, status.st_ino) == self._identity
 
-    def append(self, block: bytes) -> Appended:
+    def append(self, block: bytes, lines: int | None = None) -> Appended:
         """Append lines; on an error keep the whole lines that fitted and cut the rest off again.
 
         Args:
             block: one or more lines, each ended by a newline.
+            lines: how many, if that is known.
 
         Returns:
             How many lines are in the file now, and the error that stopped the others.
@@ -118,7 +119,7 @@ class AppendFile:
             done, error = _write(self._fd, data)
             if error is None:
                 self._end = start + len(data)
-                return Appended(block.count(b"\n"), len(block), None)
+                return Appended(block.count(b"\n") if lines is None else lines, len(block), None)
             kept = data.rfind(b"\n", 0, done) + 1
             if locked and kept < done:
                 # A failure here leaves a torn line; whoever writes next sets it apart.

@@ -259,7 +259,7 @@ class FileSink:
             self._drop("closed" if self._state == "closed" else self._reason, count)
             return
         gap = self._gap() if self._untold else b""
-        result = self._append(gap + block if gap else block)
+        result = self._append(gap + block, count + 1) if gap else self._append(block, count)
         if isinstance(result, OSError):
             self._fail(result, count)
             return
@@ -277,7 +277,7 @@ class FileSink:
         elif self._state != "ok":
             self._recover()
 
-    def _append(self, block: bytes) -> Appended | OSError:
+    def _append(self, block: bytes, lines: int) -> Appended | OSError:
         """Append to the file, or to the file opened anew if the descriptor or the path is no longer ours."""
         problem = OSError(errno.ESTALE, "the file is moved away as fast as it is opened")
         for _ in range(_TRIES):
@@ -288,7 +288,7 @@ class FileSink:
                     self._opened = False  # the next file is no reopened one
                     self._abandon()
                     file = self._current_file()
-                return file.append(block)
+                return file.append(block, lines)
             except OSError as error:
                 if error.errno not in (errno.EBADF, errno.ESTALE):
                     return error

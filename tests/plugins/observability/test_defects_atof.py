@@ -20,7 +20,8 @@ from relay_core.plugins import configure, host_of
 from relay_plugin_observability import AtofExporter, Rotation, StreamExporter, StreamSettings
 from relay_plugin_observability.exporter import GAP
 from tests.core.golden_scenario import play, register
-from tests.plugins.observability.streams.collectors import HttpCollector, hang, wait_for
+from tests.plugins.observability.streams.collectors import HttpCollector, hang
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[3]
 UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")

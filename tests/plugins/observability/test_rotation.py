@@ -21,6 +21,7 @@ from relay_core.trajectory import load
 from relay_plugin_observability import AtofExporter, FileSink, Rotation
 from relay_plugin_observability.compress import compress
 from relay_plugin_observability.rotation import rotated_files
+from tests.waiting import told
 
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX modes, signals and locks")
 ROTATED = re.compile(r"e\.\d{8}T\d{6}\.\d{6}Z\.jsonl(\.gz)?")
@@ -39,13 +40,6 @@ def all_lines(folder):
     files = sorted(folder.iterdir(), key=lambda path: path.name.removesuffix(".gz"))
     assert not [path for path in files if path.suffix == ".tmp"]
     return [json.loads(line) for path in files for line in content(path).splitlines()]
-
-
-def wait_for(condition, seconds=20):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("durability", ["buffered", "line", "fsync"])
@@ -149,7 +143,7 @@ def test_a_directory_that_forbids_renaming_costs_no_line(tmp_path, caplog):
     sink.write(numbered(5, 200))
     sink.write(numbered(205, 200))
     assert [line["n"] for line in all_lines(tmp_path)] == list(range(405))
-    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert [record.levelno for record in told(caplog)] == [logging.WARNING]
     assert "cannot be rotated (Permission denied)" in caplog.text
 
 

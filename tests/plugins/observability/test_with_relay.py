@@ -12,6 +12,7 @@ import pytest
 import relay_core
 from relay_core.events import parse_event
 from relay_plugin_observability import AtofExporter
+from tests.waiting import told
 
 
 def events_of(path):
@@ -134,7 +135,7 @@ def test_the_program_does_not_notice_a_sink_that_cannot_write(tmp_path, caplog):
     assert report.pending == 0
     stats = exporter.stats()
     assert stats.accepted == 2000 == sum(stats.dropped.values())
-    assert [record.name for record in caplog.records] == ["relay.observability"]
+    assert len(told(caplog)) == 1
 
 
 def test_many_calls_pass_and_are_counted(tmp_path):

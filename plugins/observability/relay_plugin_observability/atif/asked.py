@@ -13,7 +13,7 @@ from relay_plugin_observability.atif.content import inline_images
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Asked", "read_asked"]
+__all__ = ["Asked", "is_complete", "is_tool", "read_asked"]
 
 _SYSTEM: Final = frozenset({"system", "developer"})
 _MODEL: Final = frozenset({"assistant", "model", "ai", "tool_call"})
@@ -100,16 +100,32 @@ def _split(messages: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[A
 
 def _images(tail: list[dict[str, Any]], view: dict[str, Any], body: Any) -> list[tuple[str, str]]:
     """The annotated view only tells how large a picture is; the request has it."""
-    mentioned = view and any(
-        isinstance(part, dict) and part.get("type") == "image"
-        for message in tail
-        if isinstance(message.get("content"), list)
-        for part in message["content"]
-    )
-    if not mentioned:
+    if not view or not _mentions_images(tail):
         return []
     raw_tail, _ = _split(_raw_messages(body)[0])
     return [image for message in raw_tail for image in inline_images(message.get("content"))]
+
+
+def _mentions_images(messages: list[dict[str, Any]]) -> bool:
+    return any(
+        isinstance(part, dict) and part.get("type") == "image"
+        for message in messages
+        if isinstance(message.get("content"), list)
+        for part in message["content"]
+    )
+
+
+def is_complete(profile: dict[str, Any]) -> bool:
+    """Tell whether the annotated view of a request leaves nothing to be looked up in the request itself.
+
+    Args:
+        profile: category profile of the start event.
+    """
+    view = profile.get("annotated_request")
+    if not isinstance(view, dict) or not isinstance(view.get("messages"), list):
+        return False
+    has_model = _text(profile.get("model_name")) or _text(view.get("model"))
+    return bool(has_model and view.get("tools")) and not _mentions_images(_split(view["messages"])[0])
 
 
 def _effort(view: dict[str, Any], body: dict[str, Any]) -> str | float | None:

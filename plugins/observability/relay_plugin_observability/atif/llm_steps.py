@@ -10,7 +10,7 @@ import msgspec
 
 from relay_core.timestamps import iso_time
 from relay_plugin_observability.atif.answered import Wish, read_answered
-from relay_plugin_observability.atif.asked import is_tool, read_asked
+from relay_plugin_observability.atif.asked import is_complete, is_tool, read_asked
 from relay_plugin_observability.atif.content import message_content, result_content
 from relay_plugin_observability.atif.metrics import metrics_of, priced
 from relay_plugin_observability.atif.model import ObservationResult, Step, ToolCall
@@ -42,7 +42,9 @@ class _Pending(msgspec.Struct):
 
 def llm_started(trail: Trail, place: Place, event: ScopeEvent) -> None:
     """Note what is new in a request: what the system and the user say, and results of tools that nobody saw run."""
-    profile, data = event.category_profile or {}, event.data
+    profile = event.category_profile or {}
+    # Where the view has all of it, the payload need not be made, which costs more than all of this.
+    data = None if is_complete(profile) and not trail.facts.payloads else event.data
     asked = read_asked(profile, data)
     trail.note_tools(asked.tools)
     _supersede(trail, place, asked)
@@ -107,7 +109,8 @@ def llm_ended(trail: Trail, place: Place, event: ScopeEvent, outcome: Outcome) -
         trail.duplicates += 1  # at the same time: another layer has seen this very call
         return
     trail.root.note_call(place.uuid, event.timestamp_ns)
-    answered = read_answered(event.category_profile or {}, event.data)
+    profile = event.category_profile or {}
+    answered = read_answered(profile, None if isinstance(profile.get("annotated_response"), dict) else event.data)
     if owner is not None:  # an answer that was given before costs nothing now
         answered.facts = {**answered.facts, "duplicate_of": owner}
         answered.usage = None

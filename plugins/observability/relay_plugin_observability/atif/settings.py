@@ -48,7 +48,7 @@ class HttpStorage(_Storage, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         method: ``PUT`` or ``POST``.
         headers: each a literal, ``{env = "NAME"}`` or ``{file = "path"}``; never shown anywhere.
         ca_file: certificates to trust instead of the system's; verification cannot be turned off.
-        timeout: seconds for each step of a request.
+        timeout: seconds for a whole request, and one more for each 64 KiB of the document.
         give_up_after: seconds of failure after which a document stays where it is, in ``directory``.
         max_pending: most documents that wait at once.
         retry: pauses between attempts.

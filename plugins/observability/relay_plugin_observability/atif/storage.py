@@ -4,7 +4,6 @@
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
 from __future__ import annotations
 
-import http.client
 import mimetypes
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -12,7 +11,8 @@ import msgspec
 
 from relay_plugin_observability.atif.settings import HttpStorage, S3Storage
 from relay_plugin_observability.headers import Headers
-from relay_plugin_observability.streams.transport import DeliveryError, refusal, tls_context
+from relay_plugin_observability.streams.connection import Connection
+from relay_plugin_observability.streams.transport import DeliveryError, refusal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["File", "HttpTarget", "S3Target", "Target", "make_target"]
 
 _AGENT: Final = "relay-plugin-observability"
-_ANSWER: Final = 64 * 1024
 _LOGIN: Final = (401, 403)
 _BLOCK: Final = 1 << 18
+_SLOWEST: Final = 1 << 16  # bytes a second; a larger file may take longer than the timeout
 
 
 class File(msgspec.Struct, frozen=True):
@@ -74,7 +74,9 @@ def make_target(settings: HttpStorage | S3Storage) -> Target:
 
 
 class HttpTarget:
-    """One request for each file; every 2xx means that it arrived. Redirects are not followed, headers may be secret.
+    """One request for each file, through a proxy where the environment names one; every 2xx means that it arrived.
+
+    Redirects are not followed, headers may be secret.
 
     Args:
         settings: of the destination.
@@ -103,11 +105,11 @@ class HttpTarget:
         connection = self._connect()
         try:
             with file.path.open("rb") as body:
-                size = str(file.path.stat().st_size)
-                sent = {**fixed, **given, "Content-Length": size, "Connection": "close"}
-                connection.request(self._settings.method, self._settings.target(file.name), body, sent)
-                answer = connection.getresponse()
-                answer.read(_ANSWER)
+                size = file.path.stat().st_size
+                sent = {**fixed, **given, "Content-Length": str(size), "Connection": "close"}
+                timeout = self._settings.timeout + size / _SLOWEST
+                connection.start(sent, timeout, method=self._settings.method, target=self._settings.target(file.name))
+                answer = connection.finish(iter(lambda: body.read(_BLOCK), b""))
         finally:
             connection.close()
         if not 200 <= answer.status < 300:  # success in HTTP
@@ -123,19 +125,17 @@ class HttpTarget:
             return problem
         connection = self._connect()
         try:
-            connection.connect()
+            connection.open(self._settings.timeout)
         except OSError as error:
             return f"{self.place} cannot be reached ({error.strerror or type(error).__name__})"
+        except DeliveryError as error:
+            return f"{self.place} cannot be reached ({error})"
         finally:
             connection.close()
         return None
 
-    def _connect(self) -> http.client.HTTPConnection:
-        end, timeout = self._endpoint, self._settings.timeout
-        if end.tls:
-            context = tls_context(self._settings.ca_file)
-            return http.client.HTTPSConnection(end.host, end.port, timeout=timeout, blocksize=_BLOCK, context=context)
-        return http.client.HTTPConnection(end.host, end.port, timeout=timeout, blocksize=_BLOCK)
+    def _connect(self) -> Connection:
+        return Connection(self._endpoint, self._settings.ca_file)
 
 
 class S3Target:

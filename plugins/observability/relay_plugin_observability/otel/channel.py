@@ -15,16 +15,18 @@ from relay_plugin_observability.backoff import Backoff
 from relay_plugin_observability.otel.transport import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from google.protobuf.message import Message
 
+    from relay_plugin_observability.otel.encoding import TraceRequest
     from relay_plugin_observability.otel.transport import Transport
 
 __all__ = ["Channel", "ChannelStats", "Item", "Limits"]
 
 _log = logging.getLogger("relay.observability")
 _LOG_EVERY: Final = 60.0
+_SMALLEST: Final = 1 << 16  # requests of so few bytes are not made smaller still
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,7 +106,7 @@ class Channel:
         self,
         name: str,
         transport: Transport,
-        encode: Callable[[list[Any]], Message],
+        encode: Callable[[list[Any]], Message | TraceRequest],
         *,
         limits: Limits | None = None,
         backoff: Backoff | None = None,
@@ -128,6 +130,7 @@ class Channel:
         self._queue: deque[Item] = deque()
         self._bytes = 0
         self._in_flight = 0
+        self._fits = self._limits.batch_bytes  # less, once the endpoint has refused a request as too large
         self._accepted = self._delivered = self._lost = 0
         self._dropped: dict[str, int] = {}
         self._requests = self._retries = self._failures = 0
@@ -224,7 +227,7 @@ class Channel:
         queue, limits = self._queue, self._limits
         if not queue:
             return False
-        full = len(queue) >= limits.batch or self._bytes >= limits.batch_bytes
+        full = len(queue) >= limits.batch or self._bytes >= self._fits
         return full or self._urgent or self._closing or now - queue[0].since >= limits.delay
 
     def _next_batch(self) -> list[Item] | None:
@@ -253,14 +256,14 @@ class Channel:
         batch: list[Item] = []
         size, limits = 0, self._limits
         while self._queue and len(batch) < limits.batch:
-            if batch and size + self._queue[0].size > limits.batch_bytes:
+            if batch and size + self._queue[0].size > self._fits:
                 break
             item = self._queue.popleft()
             size += item.size
             batch.append(item)
         self._bytes -= size
         self._urgent = self._urgent and bool(self._queue)
-        self._in_flight = sum(item.count for item in batch)
+        self._in_flight = _count(batch)
         return batch
 
     def collect(self) -> None:
@@ -271,28 +274,42 @@ class Channel:
             self.put(item, urgent=True)
 
     def _deliver(self, batch: list[Item]) -> None:
-        """Send one batch until it is taken, refused, or given up."""
-        count = self._in_flight
+        """Deliver one batch; what is too large at once goes in halves, down to single items."""
+        parts = [batch]
+        while parts and not self._abandoned:
+            part = parts.pop()
+            if self._thread is None and len(part) < len(batch) and time.monotonic() > self._deadline:
+                self._settle(_count(part), _count(part), "shutdown" if self._closing else "too_late", "no time left")
+            elif not self._deliver_part(part):
+                half = len(part) // 2
+                parts += [part[half:], part[:half]]
+                self._fits = max(_SMALLEST, min(self._fits, sum(item.size for item in part) // 2))
+
+    def _deliver_part(self, part: list[Item]) -> bool:
+        """Send until it is taken, refused, or given up; False when it is to be sent in halves."""
+        count = _count(part)
         try:
-            request = self._encode([item.message for item in batch])
+            request = self._encode([item.message for item in part])
         except Exception as error:  # noqa: BLE001  # one odd batch must not stop the thread
             self._settle(count, 0, "not_encoded", type(error).__name__)
-            return
+            return True
         began, attempt = time.monotonic(), 0
         while True:
             attempt += 1
             outcome = self._attempt(request)
+            if outcome.too_large and len(part) > 1:
+                return False
             if outcome.ok:
                 self._settle(count, min(outcome.rejected, count), "rejected", outcome.detail)
-                return
+                return True
             if not outcome.retry:
                 self._settle(count, count, outcome.reason, outcome.detail)
-                return
+                return True
             if not self._wait_to_retry(outcome, attempt, began):
                 self._settle(count, count, "shutdown" if self._closing else "retries_exhausted", outcome.detail)
-                return
+                return True
 
-    def _attempt(self, request: Message) -> Outcome:
+    def _attempt(self, request: Message | TraceRequest) -> Outcome:
         try:
             outcome = self.transport.send(request)
         except Exception as error:  # noqa: BLE001  # a transport's fault is a failed attempt
@@ -328,7 +345,7 @@ class Channel:
 
     def _give_up(self, reason: str) -> None:
         """Drop what waits; called with the lock held."""
-        self._drop(reason, sum(item.count for item in self._queue))
+        self._drop(reason, _count(self._queue))
         self._queue.clear()
         self._bytes = 0
 
@@ -341,7 +358,7 @@ class Channel:
                 self._drop(reason, lost)
                 self._last_error = f"{reason}: {detail}" if detail else reason
             self._delivered += count - lost
-            self._in_flight = 0
+            self._in_flight -= count
             self._state = "closed" if self._closing else "ok"
             self._wake.notify_all()
         if lost:
@@ -436,9 +453,13 @@ class Channel:
                 accepted=self._accepted,
                 delivered=self._delivered,
                 dropped={reason: count for reason, count in self._dropped.items() if count},
-                pending=sum(item.count for item in self._queue) + self._in_flight,
+                pending=_count(self._queue) + self._in_flight,
                 requests=self._requests,
                 retries=self._retries,
                 state=self._state,
                 last_error=self._last_error,
             )
+
+
+def _count(items: Iterable[Item]) -> int:
+    return sum(item.count for item in items)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 from google.protobuf.json_format import MessageToDict
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, InstrumentationScope, KeyValue, KeyValueList
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
@@ -18,11 +19,37 @@ if TYPE_CHECKING:
 
     from relay_plugin_observability.projection import Attribute
 
-__all__ = ["any_value", "clean", "instrumentation_scope", "key_values", "otlp_json", "resource_of", "unix_nano"]
+__all__ = ["TraceRequest", "any_value", "clean", "instrumentation_scope", "key_values", "otlp_json", "resource_of"]
+__all__ += ["unix_nano"]
 
 _IDS: Final = ("traceId", "spanId", "parentSpanId")
 _LARGEST: Final = 2**63 - 1
 _DEEPEST: Final = 64
+
+
+class TraceRequest:
+    """A request made of spans that are bytes already; senders take it for a protobuf message.
+
+    Args:
+        data: the bytes of an ``ExportTraceServiceRequest``.
+    """
+
+    __slots__ = ("_data",)
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def SerializeToString(self) -> bytes:  # noqa: N802  # protobuf's name
+        """Give the bytes."""
+        return self._data
+
+    def ByteSize(self) -> int:  # noqa: N802  # protobuf's name
+        """Give their number."""
+        return len(self._data)
+
+    def message(self) -> ExportTraceServiceRequest:
+        """Read the bytes back, for who writes something else than protobuf."""
+        return ExportTraceServiceRequest.FromString(self._data)
 
 
 def clean(text: str) -> str:
@@ -91,9 +118,10 @@ def instrumentation_scope(name: str, version: str) -> InstrumentationScope:
     return InstrumentationScope(name=name, version=version)
 
 
-def otlp_json(request: Message) -> bytes:
+def otlp_json(request: Message | TraceRequest) -> bytes:
     """Write a request as OTLP/JSON: ids as hexadecimal digits, 64-bit numbers as text, enumerations as numbers."""
-    row = MessageToDict(request, use_integers_for_enums=True)
+    message = request.message() if isinstance(request, TraceRequest) else request
+    row = MessageToDict(message, use_integers_for_enums=True)
     _hex_ids(row)
     return msgspec.json.encode(row)
 

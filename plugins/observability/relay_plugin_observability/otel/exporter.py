@@ -12,7 +12,7 @@ import msgspec
 from relay_plugin_observability.otel.aggregation import Aggregator, MetricLimits, Temporality
 from relay_plugin_observability.otel.channel import Channel, ChannelStats, Item
 from relay_plugin_observability.otel.facts import mapping
-from relay_plugin_observability.otel.identity import Sampler, upstream_of
+from relay_plugin_observability.otel.identity import Sampler, trace_id, upstream_of
 from relay_plugin_observability.otel.logs import log_record, severity_of
 from relay_plugin_observability.otel.metrics import is_measurement, measured_by_mark, measured_by_scope
 from relay_plugin_observability.otel.records import RecordKeeper, Tracked
@@ -240,9 +240,9 @@ class OtlpExporter:
     def _wanted(self, event: ScopeEvent | MarkEvent, trace: bytes) -> bool:
         return self._options.sampler.wants(trace, upstream_of(event))
 
-    def _put_span(self, span: Any, *, reserved: bool = False, urgent: bool = False) -> None:
+    def _put_span(self, span: bytes, *, reserved: bool = False, urgent: bool = False) -> None:
         if self._traces is not None:
-            self._traces.put(Item(span, span.ByteSize(), 1, reserved), urgent=urgent)
+            self._traces.put(Item(span, len(span), 1, reserved), urgent=urgent)
 
     # -- marks ---------------------------------------------------------------------------------------------------
 
@@ -259,9 +259,8 @@ class OtlpExporter:
             self._logs.put(Item(record, record.ByteSize()))
 
     def _late(self, event: MarkEvent) -> None:
-        span = self._spans.late(event)
-        if self._wanted(event, span.trace_id):
-            self._put_span(span)
+        if self._wanted(event, trace_id(event)):
+            self._put_span(self._spans.late(event))
         elif self._traces is not None:
             self._traces.refuse("not_sampled")
 

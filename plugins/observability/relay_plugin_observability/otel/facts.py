@@ -133,10 +133,9 @@ def llm_facts(record: ScopeRecord) -> LlmFacts:
     asked = mapping(start.category_profile)
     told = mapping(end.category_profile) if end is not None else _NOTHING
     request, response = mapping(asked.get("annotated_request")), mapping(told.get("annotated_response"))
-    raw_request, raw_response = (
-        mapping(mapping(start.data).get("content")),
-        mapping(end.data if end is not None else None),
-    )
+    # Payloads are read where the views leave something open: making one costs more than all of this.
+    raw_request = _NOTHING if request else mapping(mapping(start.data).get("content"))
+    raw_response = mapping(end.data) if end is not None and not _is_told(response) else _NOTHING
     usage = mapping(response.get("usage"))
     metadata = mapping(end.metadata) if end is not None else _NOTHING
     cost = mapping(usage.get("cost"))
@@ -157,6 +156,12 @@ def llm_facts(record: ScopeRecord) -> LlmFacts:
         said=everything,
         request=request,
         response=response,
+    )
+
+
+def _is_told(response: Mapping[str, Any]) -> bool:
+    return (
+        bool(response.get("usage")) and isinstance(response.get("model"), str) and isinstance(response.get("id"), str)
     )
 
 

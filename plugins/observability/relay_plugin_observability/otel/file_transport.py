@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from relay_plugin_observability.file_sink import FileSink
+    from relay_plugin_observability.otel.encoding import TraceRequest
 
 __all__ = ["FileTransport"]
 
@@ -26,7 +27,7 @@ class FileTransport:
         self._sink = sink
         self.where = str(sink.path)
 
-    def send(self, request: Message) -> Outcome:
+    def send(self, request: Message | TraceRequest) -> Outcome:
         """Append one line; an empty request only looks whether the file can be written."""
         if not request.ByteSize():
             problem = self._sink.check()

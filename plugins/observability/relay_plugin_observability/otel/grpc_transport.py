@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from relay_plugin_observability.headers import Headers
+    from relay_plugin_observability.otel.encoding import TraceRequest
     from relay_plugin_observability.otel.transport import Signal
 
 __all__ = ["GrpcTransport"]
@@ -60,7 +61,7 @@ class GrpcTransport:
         self._channel: Any = None
         self.where = f"{'grpcs' if secure else 'grpc'}://{target}"
 
-    def send(self, request: Message) -> Outcome:
+    def send(self, request: Message | TraceRequest) -> Outcome:
         """Make one attempt."""
         import grpc  # noqa: PLC0415  # heavy, and only who uses gRPC needs it
 
@@ -112,7 +113,7 @@ class GrpcTransport:
         self._channel = None
 
 
-def _serialise(message: Message) -> bytes:
+def _serialise(message: Message | TraceRequest) -> bytes:
     return message.SerializeToString()
 
 
@@ -125,7 +126,10 @@ def _failed(error: Any) -> Outcome:
     after = _asked(error)
     retry = name in _RETRYABLE or (name == "RESOURCE_EXHAUSTED" and after is not None)
     detail = str(error.details() or "")[:_SHOWN] if callable(getattr(error, "details", None)) else ""
-    return Outcome(ok=False, retry=retry, after=after, reason=f"grpc_{name.lower()}", detail=detail)
+    too_large = name == "RESOURCE_EXHAUSTED" and after is None and "larger than" in detail.lower()
+    return Outcome(
+        ok=False, retry=retry, after=after, reason=f"grpc_{name.lower()}", detail=detail, too_large=too_large
+    )
 
 
 def _asked(error: Any) -> float | None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import gzip
 import http.client
-import socket
 import ssl
-from contextlib import suppress
+import time
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 from urllib.parse import urlsplit
 
@@ -24,11 +23,16 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from relay_plugin_observability.backoff import is_retryable, retry_after
 from relay_plugin_observability.headers import HeaderError
 from relay_plugin_observability.otel.encoding import otlp_json
+from relay_plugin_observability.streams.connection import Connection
+from relay_plugin_observability.streams.endpoint import Endpoint
+from relay_plugin_observability.streams.transport import DeliveryError, remaining
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from relay_plugin_observability.headers import Headers
+    from relay_plugin_observability.otel.encoding import TraceRequest
+    from relay_plugin_observability.streams.connection import Answer
 
 __all__ = [
     "REQUESTS",
@@ -56,7 +60,7 @@ REQUESTS: Final[dict[str, Any]] = {
 }
 _REJECTED: Final = {"traces": "rejectedSpans", "logs": "rejectedLogRecords", "metrics": "rejectedDataPoints"}
 _FIELDS: Final = {"traces": "rejected_spans", "logs": "rejected_log_records", "metrics": "rejected_data_points"}
-_LARGEST_ANSWER: Final = 1 << 16
+_TOO_LARGE: Final = 413
 _SHOWN: Final = 200
 
 
@@ -70,6 +74,7 @@ class Outcome(msgspec.Struct, frozen=True):
         after: seconds that the collector asks to wait.
         reason: in a word, for the account: ``http_500``, ``refused``, ``timeout``, ...
         detail: for people; never holds a header's value.
+        too_large: fewer items at once may be taken.
     """
 
     ok: bool
@@ -78,6 +83,7 @@ class Outcome(msgspec.Struct, frozen=True):
     after: float | None = None
     reason: str = ""
     detail: str = ""
+    too_large: bool = False
 
 
 class Transport(Protocol):
@@ -88,7 +94,7 @@ class Transport(Protocol):
         """The place, fit to be shown."""
         ...
 
-    def send(self, request: Message) -> Outcome:
+    def send(self, request: Message | TraceRequest) -> Outcome:
         """Make one attempt; never raises."""
         ...
 
@@ -156,15 +162,15 @@ def partial_success(signal: Signal, body: bytes, *, as_json: bool) -> tuple[int,
 
 
 class HttpTransport:
-    """OTLP over HTTP with one kept connection.
+    """OTLP over HTTP with one kept connection, through a proxy where the environment names one.
 
     Args:
         signal: what is sent.
         url: where to, with its path.
-        headers: of each request, read anew for each connection.
+        headers: of each request, read anew for each.
         as_json: OTLP/JSON instead of protobuf.
         compress: with gzip.
-        timeout: seconds for one attempt.
+        timeout: seconds for one attempt, from connecting to the last byte of the answer.
         tls: certificates, for ``https``.
     """
 
@@ -180,97 +186,103 @@ class HttpTransport:
         tls: Tls | None = None,
     ) -> None:
         self._signal: Signal = signal
-        self._parts = urlsplit(url)
         self._headers = headers
         self._as_json = as_json
         self._compress = compress
         self._timeout = timeout
-        self._tls = tls or Tls()
-        self._connection: http.client.HTTPConnection | None = None
+        self._connection = Connection(_endpoint(url), context=(tls or Tls()).context)
         self.where = shown(url)
 
-    def send(self, request: Message) -> Outcome:
+    def send(self, request: Message | TraceRequest) -> Outcome:
         """Make one attempt."""
         body = otlp_json(request) if self._as_json else request.SerializeToString()
         if self._compress:
             body = gzip.compress(body, 6)
         try:
-            return self._post(body)
+            return self._judge(self._post(body))
         except HeaderError as error:
             return Outcome(ok=False, retry=True, reason="header_missing", detail=str(error))
-        except TimeoutError:
-            self.close()
-            return Outcome(ok=False, retry=True, reason="timeout", detail=f"no answer in {self._timeout:g} seconds")
-        except ConnectionRefusedError:
-            self.close()
-            return Outcome(ok=False, retry=True, reason="refused", detail="nothing listens there")
-        except ssl.SSLCertVerificationError as error:
-            self.close()
-            return Outcome(ok=False, retry=True, reason="tls", detail=error.verify_message)
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            self.close()
-            return Outcome(ok=False, retry=True, reason="connection", detail=type(error).__name__)
+        except Exception as error:
+            self._connection.close()
+            failure = _failure(error, self._timeout)
+            if failure is None:
+                raise
+            return failure
 
-    def _post(self, body: bytes) -> Outcome:
+    def _post(self, body: bytes) -> Answer:
         headers = {
             **self._headers.resolve(),
             "Content-Type": f"application/{'json' if self._as_json else 'x-protobuf'}",
+            "Content-Length": str(len(body)),
         }
         if self._compress:
             headers["Content-Encoding"] = "gzip"
-        path = (self._parts.path or "/") + (f"?{self._parts.query}" if self._parts.query else "")
-        kept = self._connection is not None
+        kept = self._connection.is_open
+        deadline = time.monotonic() + self._timeout
         try:
-            answer = self._exchange(path, body, headers)
+            return self._exchange(headers, body, deadline)
         except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
             if not kept:
                 raise
-            self.close()  # the collector had closed the kept connection meanwhile
-            answer = self._exchange(path, body, headers)
-        told = answer.read(_LARGEST_ANSWER)
-        if answer.will_close or answer.read(1):
-            self.close()
-        return self._judge(answer, told)
+            self._connection.close()  # the collector had closed the kept connection meanwhile
+            return self._exchange(headers, body, deadline)
 
-    def _exchange(self, path: str, body: bytes, headers: dict[str, str]) -> http.client.HTTPResponse:
-        if self._connection is None:
-            self._connection = self._connect()
-        self._connection.request("POST", path, body, headers)
-        return self._connection.getresponse()
+    def _exchange(self, headers: dict[str, str], body: bytes, deadline: float) -> Answer:
+        self._connection.start(headers, remaining(deadline))
+        return self._connection.finish([body])
 
-    def _connect(self) -> http.client.HTTPConnection:
-        host, port = self._parts.hostname or "", self._parts.port
-        if self._parts.scheme == "https":
-            return http.client.HTTPSConnection(host, port, timeout=self._timeout, context=self._tls.context())
-        return http.client.HTTPConnection(host, port, timeout=self._timeout)
-
-    def _judge(self, answer: http.client.HTTPResponse, body: bytes) -> Outcome:
+    def _judge(self, answer: Answer) -> Outcome:
         if not 200 <= answer.status < 300:
             retry = is_retryable(answer.status)
-            after = retry_after(answer.headers.get("Retry-After")) if retry else None
             return Outcome(
-                ok=False, retry=retry, after=after, reason=f"http_{answer.status}", detail=answer.reason[:_SHOWN]
+                ok=False,
+                retry=retry,
+                after=retry_after(answer.headers.get("Retry-After")) if retry else None,
+                reason=f"http_{answer.status}",
+                detail=answer.words[:_SHOWN],
+                too_large=answer.status == _TOO_LARGE,
             )
         try:
             as_json = "json" in (answer.headers.get("Content-Type") or "")
-            rejected, why = partial_success(self._signal, body, as_json=as_json)
+            rejected, why = partial_success(self._signal, answer.body, as_json=as_json)
         except (ValueError, msgspec.MsgspecError, AttributeError, TypeError):
             return Outcome(ok=True, detail="the answer is not OTLP; is this a collector?")
         return Outcome(ok=True, rejected=rejected, detail=why[:_SHOWN])
 
     def abort(self) -> None:
         """Break off what another thread is sending."""
-        sock = getattr(self._connection, "sock", None)
-        if sock is not None:
-            with suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
+        self._connection.abort()
 
     def close(self) -> None:
         """Close the connection; the next request opens another."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
+        self._connection.close()
 
     def renew(self) -> None:
-        """Leave the connection to the parent process."""
-        self._connection = None
+        """Drop the connection: closing a copy of the descriptor does not end it for the parent."""
+        self._connection.close()
+
+
+def _endpoint(url: str) -> Endpoint:
+    parts = urlsplit(url)
+    tls = parts.scheme == "https"
+    host = parts.hostname or ""
+    host = host if host.isascii() else host.encode("idna").decode()
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return Endpoint(url, parts.scheme, host, parts.port or (443 if tls else 80), target, tls)
+
+
+def _failure(error: Exception, timeout: float) -> Outcome | None:
+    """Say what an exception of the network means; None for one that is none."""
+    match error:
+        case DeliveryError():
+            return Outcome(ok=False, retry=error.retryable, reason=error.reason, detail=str(error).partition(": ")[2])
+        case TimeoutError():
+            return Outcome(ok=False, retry=True, reason="timeout", detail=f"no answer in {timeout:g} seconds")
+        case ConnectionRefusedError():
+            return Outcome(ok=False, retry=True, reason="refused", detail="nothing listens there")
+        case ssl.SSLCertVerificationError():
+            return Outcome(ok=False, retry=True, reason="tls", detail=error.verify_message)
+        case OSError() | http.client.HTTPException() | ValueError():
+            return Outcome(ok=False, retry=True, reason="connection", detail=type(error).__name__)
+        case _:
+            return None

@@ -8,18 +8,30 @@ import http.client
 import io
 import socket
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from relay_plugin_observability.streams.transport import DeliveryError, remaining, tls_context
 
 if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Iterable
+
     from relay_plugin_observability.streams.endpoint import Endpoint
 
-__all__ = ["Connection"]
+__all__ = ["Answer", "Connection"]
 
 _LARGEST_ANSWER = 64 * 1024
+
+
+class Answer(NamedTuple):
+    """What came back: the status with its words, the headers, and the beginning of the body."""
+
+    status: int
+    words: str
+    headers: Any
+    body: bytes
 
 
 class Connection:
@@ -28,14 +40,21 @@ class Connection:
     Args:
         endpoint: where to.
         ca_file: certificates to trust instead of the system's.
+        context: makes what a connection with TLS needs, where a file of certificates is not all.
     """
 
-    def __init__(self, endpoint: Endpoint, ca_file: str | None = None) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        ca_file: str | None = None,
+        *,
+        context: Callable[[], ssl.SSLContext] | None = None,
+    ) -> None:
         self.endpoint = endpoint
-        self.target = endpoint.target
         self.deadline = 0.0
-        self._ca_file = ca_file
+        self._context = context or (lambda: tls_context(ca_file))
         self._http: http.client.HTTPConnection | None = None
+        self._proxied = ""  # what a proxy needs before the target
         self._proxy_headers: dict[str, str] = {}
 
     @property
@@ -48,18 +67,23 @@ class Connection:
         """The socket in use."""
         return self._http.sock if self._http is not None else None
 
-    def start(self, headers: dict[str, str], timeout: float) -> None:
-        """Open the connection if there is none, and begin a ``POST``.
+    def start(
+        self, headers: dict[str, str], timeout: float, *, method: str = "POST", target: str | None = None
+    ) -> None:
+        """Open the connection if there is none, and begin a request.
 
         Args:
             headers: of the request.
             timeout: seconds for this and all that follows, until the next start or `extend`.
+            method: of the request.
+            target: path and query; default those of the endpoint.
         """
         self.extend(timeout)
         if self._http is None or self._http.sock is None:
             self._http = self._connect()
         client = self._http
-        client.putrequest("POST", self.target, skip_host=True, skip_accept_encoding=True)
+        whole = self._proxied + (self.endpoint.target if target is None else target)
+        client.putrequest(method, whole, skip_host=True, skip_accept_encoding=True)
         for name, value in {"Host": self.endpoint.authority, **self._proxy_headers, **headers}.items():
             client.putheader(name, value.encode("latin-1"))
         client.endheaders()
@@ -81,21 +105,40 @@ class Connection:
         self._http.sock.settimeout(remaining(self.deadline))
         self._http.send(data)
 
+    def finish(self, body: Iterable[bytes]) -> Answer:
+        """Send the body and read the answer, also one that comes before the body has gone: it says why it is refused.
+
+        Args:
+            body: in pieces.
+        """
+        try:
+            for piece in body:
+                self.send(piece)
+        except (BrokenPipeError, ConnectionResetError) as error:
+            try:
+                return self.whole_answer()
+            except (OSError, http.client.HTTPException):
+                raise error from None
+        return self.whole_answer()
+
     def answer(self) -> tuple[int, str | None]:
         """Read the answer.
 
         Returns:
             Its status and its ``Retry-After``.
         """
+        told = self.whole_answer()
+        return told.status, told.headers.get("Retry-After")
+
+    def whole_answer(self) -> Answer:
+        """Read the answer with its headers and as much of its body as is reasonable."""
         assert self._http is not None
-        client = self._http
-        response = client.getresponse()
+        response = self._http.getresponse()
         with contextlib.closing(response):
-            status, asked = response.status, response.getheader("Retry-After")
-            rest = response.read(_LARGEST_ANSWER)
-            if len(rest) == _LARGEST_ANSWER and not response.isclosed():
+            body = response.read(_LARGEST_ANSWER)
+            if len(body) == _LARGEST_ANSWER and not response.isclosed():
                 self.close()  # whoever answers that much may go on for ever
-        return status, asked
+        return Answer(response.status, response.reason, response.headers, body)
 
     def close(self) -> None:
         """Close the connection."""
@@ -119,15 +162,16 @@ class Connection:
         timeout = remaining(self.deadline)
         if end.tls:
             client: http.client.HTTPConnection = http.client.HTTPSConnection(
-                host, port, timeout=timeout, context=tls_context(self._ca_file)
+                host, port, timeout=timeout, context=self._context()
             )
         else:
             client = http.client.HTTPConnection(host, port, timeout=timeout)
+        self._proxied, self._proxy_headers = "", {}
         login = {} if proxy is None else _login(proxy.username, proxy.password)
         if proxy is not None and end.tls:
             client.set_tunnel(end.host, end.port, login)
         elif proxy is not None:
-            self.target = f"http://{end.authority}{end.target}"
+            self._proxied = f"http://{end.authority}"
             self._proxy_headers = login
         client.response_class = self._response  # type: ignore[assignment]  # called like the class
         client.connect()

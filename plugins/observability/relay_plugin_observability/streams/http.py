@@ -119,13 +119,12 @@ class HttpPost(_Http):
         own = self._headers.resolve()
         try:
             self._connection.start({**fixed, **own}, self._timeout)
-            self._connection.send(data)
-            status, asked = self._connection.answer()
+            told = self._connection.finish([data])
         except BaseException:
             self._connection.close()
             raise
-        if not 200 <= status < 300:
-            raise self._refused(status, asked, own)
+        if not 200 <= told.status < 300:
+            raise self._refused(told.status, told.headers.get("Retry-After"), own)
 
     def acknowledge(self) -> None:
         """Nothing to wait for."""

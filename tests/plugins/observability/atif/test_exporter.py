@@ -18,6 +18,7 @@ from relay_plugin_observability.atif import AtifExporter, AtifSettings, HttpStor
 from relay_plugin_observability.atif.files import write_atomic
 from relay_plugin_observability.atif.settings import S3Storage
 from tests.plugins.observability.scenarios import give, play
+from tests.waiting import told
 
 
 def exporter_in(folder, **settings):
@@ -240,7 +241,7 @@ def test_a_folder_that_cannot_be_made_costs_documents_and_nothing_else(tmp_path,
     stats = exporter.stats()
     assert (stats.documents, stats.written, stats.failed) == (3, 0, {"EEXIST": 3})
     assert balanced(stats)
-    assert len([row for row in caplog.records if "cannot write" in row.message]) == 1
+    assert len(told(caplog, about="cannot write")) == 1
     assert not exporter.flush(timeout=1.0)
     assert exporter.check() == [f"{str(tmp_path / 'file')!r} is not a directory in which files can be created"]
 

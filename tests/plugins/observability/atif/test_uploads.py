@@ -12,8 +12,11 @@ import msgspec
 import pytest
 
 from relay_plugin_observability.atif import AtifExporter, AtifSettings, HttpStorage, read_atif
+from relay_plugin_observability.atif.storage import File, HttpTarget
 from relay_plugin_observability.backoff import Backoff
+from tests.plugins.observability.proxies import Proxy, use
 from tests.plugins.observability.scenarios import play
+from tests.plugins.observability.streams.collectors import HttpCollector, drip
 
 QUICK = Backoff(first=0.01, longest=0.05, jitter=0.0)
 
@@ -175,6 +178,41 @@ def test_an_endpoint_that_hangs_costs_the_program_nothing(tmp_path):
         (path,) = tmp_path.iterdir()
         assert read_atif(path)
         release.set()
+
+
+def test_an_answer_that_drips_does_not_hold_an_upload(tmp_path):
+    with HttpCollector(drip) as collector:
+        exporter = exporter_to(tmp_path, HttpStorage(url=collector.url, timeout=0.4, retry=QUICK))
+        began = time.monotonic()
+        play("simple", exporter)
+        assert exporter.flush(timeout=8.0)
+        assert time.monotonic() - began < 4.0
+    stats = stats_of(exporter)
+    assert (stats.delivered, stats.failures) == (1, 1)
+    assert "timeout" in stats.last_error
+
+
+def test_a_proxy_of_the_environment_is_used(tmp_path, monkeypatch):
+    with Archive() as archive, Proxy(int(archive.url.partition("127.0.0.1:")[2].partition("/")[0])) as proxy:
+        use(monkeypatch, proxy, login="user:secretword@", no_proxy="127.0.0.1")
+        for host in ("archive.invalid", archive.url.partition("//")[2].partition("/")[0]):
+            exporter = exporter_to(tmp_path, HttpStorage(url=f"http://{host}/runs?key=1"))
+            play("simple", exporter)
+            assert exporter.flush(timeout=5.0)
+            assert stats_of(exporter).delivered == 1
+    ((line, headers),) = proxy.asked  # the second host needs none
+    assert line.startswith("PUT http://archive.invalid/runs/trajectory-")
+    assert headers["host"] == "archive.invalid"
+    assert headers["proxy-authorization"] == "Basic dXNlcjpzZWNyZXR3b3Jk"
+    assert len(archive.got) == 2
+
+
+def test_a_large_document_is_sent_whole(tmp_path):
+    with Archive() as archive:
+        path = tmp_path / "large.json"
+        path.write_bytes(bytes(range(256)) * 8_000)
+        HttpTarget(HttpStorage(url=archive.url)).put(File(path, "large.json", "t", "s"))
+    assert archive.got[0][3] == path.read_bytes()
 
 
 def test_closing_ends_a_pause_at_once(tmp_path):

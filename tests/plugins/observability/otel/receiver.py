@@ -197,6 +197,7 @@ class GrpcCollector(Collected):
 
     def __init__(self):
         super().__init__()
+        self.text = "as asked"
         self.pool = ThreadPoolExecutor(4)
         self.server = grpc.server(self.pool)
         for signal, service in (
@@ -222,7 +223,7 @@ class GrpcCollector(Collected):
                 return RESPONSES[signal]()
             if isinstance(answer, tuple):
                 context.set_trailing_metadata(answer[1])
-                context.abort(answer[0], "as asked")
+                context.abort(answer[0], self.text)
             return answer
 
         return export

@@ -30,7 +30,7 @@ def spans_of(events, projection="gen_ai", *, capture_content=None, options=None,
     done = len(ended)
     keeper.give_up_all()
     made = [maker.ended(one, keeper.latest_ns, closing=index >= done) for index, one in enumerate(ended)]
-    return made + [maker.late(mark) for mark in late]
+    return [Span.FromString(span) for span in made + [maker.late(mark) for mark in late]]
 
 
 def plain(span):

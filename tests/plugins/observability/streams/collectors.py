@@ -24,13 +24,6 @@ def events(start, count, **fields):
     return [Event(n, **fields) for n in range(start, start + count)]
 
 
-def wait_for(condition, seconds=20):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def balanced(stats):
     return stats.accepted == stats.delivered + sum(stats.dropped.values()) + stats.pending
 
@@ -43,6 +36,7 @@ class Server:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         self.connections = []
+        self.ended = 0
         self.stopped = threading.Event()
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -61,6 +55,7 @@ class Server:
                 sock = self.context.wrap_socket(sock, server_side=True)
             with sock:
                 self.serve(sock)
+            self.ended += 1
 
     def serve(self, sock):
         """Overridden."""

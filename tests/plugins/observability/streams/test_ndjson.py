@@ -16,8 +16,8 @@ from tests.plugins.observability.streams.collectors import (
     balanced,
     events,
     hang,
-    wait_for,
 )
+from tests.waiting import wait_for
 
 QUICK = Backoff(first=0.02, longest=0.05)
 
@@ -138,9 +138,9 @@ def test_an_endpoint_that_hangs_does_not_hold_up_the_end():
         exporter = exporter_to(collector.url, timeout=0.4)
         exporter.on_batch(events(0, 10))
         began = time.monotonic()
-        assert exporter.flush(10) is False
-        exporter.close(10)
-        assert time.monotonic() - began < 3
+        assert exporter.flush(30) is False
+        exporter.close(30)
+        assert time.monotonic() - began < 10
         stats = exporter.stats()
         assert stats.dropped == {"closed": 10} and balanced(stats)
 
@@ -165,6 +165,7 @@ def test_a_tcp_connection_that_was_closed_is_opened_again():
         exporter.on_batch(events(0, 10))
         assert exporter.flush(5)
         wait_for(lambda: len(collector.rows) == 10)
+        wait_for(lambda: collector.ended == 1)
         time.sleep(0.1)  # the end of the connection has arrived
         exporter.on_batch(events(10, 10))
         wait_for(lambda: exporter.stats().delivered == 20)
@@ -180,8 +181,8 @@ def test_a_tcp_peer_that_does_not_read_is_left_after_the_timeout():
         exporter.on_batch(events(0, 60, x="x" * 2**20))
         began = time.monotonic()
         wait_for(lambda: exporter.stats().failures > 0)
-        exporter.close(5)
-        assert time.monotonic() - began < 5
+        exporter.close(30)
+        assert time.monotonic() - began < 15
         stats = exporter.stats()
         assert stats.dropped["closed"] > 0 and balanced(stats)
 

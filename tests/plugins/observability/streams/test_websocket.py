@@ -14,7 +14,8 @@ import pytest
 from relay_plugin_observability.backoff import Backoff
 from relay_plugin_observability.headers import HeaderSource
 from relay_plugin_observability.streams import StreamExporter, StreamSettings
-from tests.plugins.observability.streams.collectors import HttpCollector, Server, balanced, events, wait_for
+from tests.plugins.observability.streams.collectors import HttpCollector, Server, balanced, events
+from tests.waiting import told, wait_for
 
 pytest.importorskip("websockets.sync.server", reason="needs the extra streams")
 from websockets.sync.server import serve
@@ -144,7 +145,7 @@ def test_a_server_that_stops_and_comes_back(caplog):
     assert stats.pending == 10 and stats.state == "degraded" and balanced(stats)
     exporter.close(1)
     assert exporter.stats().dropped == {"closed": 10}
-    assert len([record for record in caplog.records if record.name == "relay.observability"]) == 1
+    assert len(told(caplog)) == 1
     assert "SECRET" not in caplog.text
 
 
@@ -204,9 +205,9 @@ def test_a_peer_that_accepts_and_says_nothing_is_left_after_the_timeout():
         exporter = exporter_to(deaf.getsockname()[1], timeout=0.3)
         exporter.on_batch(events(0, 5))
         began = time.monotonic()
-        assert exporter.flush(5) is False
-        exporter.close(5)
-        assert time.monotonic() - began < 3
+        assert exporter.flush(30) is False
+        exporter.close(30)
+        assert time.monotonic() - began < 10
         assert exporter.stats().dropped == {"closed": 5} and balanced(exporter.stats())
 
 
@@ -216,8 +217,8 @@ def test_a_peer_that_stops_reading_is_left_after_the_timeout():
         exporter.on_batch(events(0, 60, x="x" * 900_000))
         began = time.monotonic()
         wait_for(lambda: exporter.stats().failures > 0)
-        exporter.close(5)
-        assert time.monotonic() - began < 6
+        exporter.close(30)
+        assert time.monotonic() - began < 15
         stats = exporter.stats()
         assert stats.dropped == {"closed": 60} and balanced(stats)
 

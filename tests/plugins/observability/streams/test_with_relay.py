@@ -12,20 +12,13 @@ import pytest
 
 import relay_core
 from relay_core.errors import ConfigError
-from relay_core.plugins import configure, host_of
+from relay_core.plugins import host_of
 from relay_core.trajectory import read
 from relay_plugin_observability import plugin
 from relay_plugin_observability.streams import StreamExporter, StreamSettings
-from tests.plugins.observability.streams.collectors import HttpCollector, balanced, hang, wait_for
-
-
-def configured(tmp_path, text):
-    path = tmp_path / "relay.toml"
-    path.write_text(text)
-    path.chmod(0o600)
-    runtime = relay_core.Relay()
-    configure(runtime, path)
-    return runtime
+from tests.plugins.observability.runtimes import configured
+from tests.plugins.observability.streams.collectors import HttpCollector, balanced, hang
+from tests.waiting import wait_for
 
 
 def row_of(runtime, check):

@@ -1,21 +1,21 @@
 """Layered configuration: code over environment over file over default, and one error that lists every problem.
 
 Files, lowest first: ``relay.toml`` in the user's configuration folder, then in the working directory. The second may
-come with somebody else's repository: it sets harmless keys only. A file that is named is trusted and replaces both.
+come with somebody else's repository: it sets harmless keys only, and what is wrong in it is left out, so that it never
+turns off what the trusted layers turn on. A file that is named is trusted and replaces both.
 """
 
 from __future__ import annotations
 
 import os
-import re
-import stat
-import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
 import msgspec
 
+from relay_core.config.toml_file import key_lines, read_file
+from relay_core.config.variables import PLUGIN_PREFIX, Option, plugin_options
 from relay_core.errors import ConfigError
 from relay_core.settings import (
     MAX_DEPTH,
@@ -24,25 +24,26 @@ from relay_core.settings import (
     Origin,
     PluginEntry,
     Settings,
+    Text,
     did_you_mean,
     find_origin,
     join_key,
     mask,
     nested_too_deep,
+    read_texts,
     validate_section,
 )
 
 __all__ = ["Config", "Row", "environment_names", "key_lines", "load", "validate_section"]
 
 FILE_NAME = "relay.toml"
-MAX_FILE_BYTES = 1_000_000
 DEFAULT = Origin("default", "built in")
+_MOST_WARNINGS = 10  # of each kind, about a file that nobody asked for
 TRUST = "to trust the file, name it: RELAY_CONFIG=./relay.toml or relay run --config ./relay.toml"
 
 # Variables that other parts of Relay read.
 _OTHER_VARIABLES = {"RELAY_CONFIG", "RELAY_AUTOLOAD", "RELAY_CORPUS", "RELAY_CONTEXT", "RELAY_DEBUG"}
-_OTHER_PREFIX = "RELAY_BENCH_"
-_ON, _OFF = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
+_OTHER_PREFIXES = ("RELAY_BENCH_", PLUGIN_PREFIX)
 
 
 def _more(old: Any, new: Any) -> Any:
@@ -145,7 +146,9 @@ def load(
 
 
 def environment_names() -> dict[str, str]:
-    """Give the environment variables that set a value, with the dotted key each one sets.
+    """Give the environment variables that set a value of Relay's own, with the dotted key each one sets.
+
+    Options of plugins have variables too, by one rule: ``RELAY_PLUGINS__NAME__OPTION``.
 
     Example:
         >>> environment_names()["RELAY_QUEUE_MAX_EVENTS"]
@@ -181,13 +184,16 @@ class _Layers:
     def _add_file(self, path: Path, shown: str, kind: Literal["named", "user", "project"]) -> None:
         shown = shown if shown.isprintable() else ascii(shown)
         try:
-            data, lines = _parse(_read(path, shown), shown)
+            data, lines = read_file(path, shown)
         except (FileNotFoundError, NotADirectoryError):
             if kind == "named":
                 self.problems.append(f"{shown}: no such file, though it was named as the configuration file")
             return
         except ConfigError as error:
-            self.problems += error.problems
+            if kind == "project":
+                self._leave_out(error.problems)
+            else:
+                self.problems += error.problems
             return
         self.files.append(path)
         lists = {key: Origin("file", f"{shown}:{line}") for key, line in lines.items()}
@@ -198,7 +204,7 @@ class _Layers:
         data: dict[str, Any] = {}
         places: dict[str, Origin] = {}
         for name, text in env.items():
-            if not name.startswith("RELAY_") or name in _OTHER_VARIABLES or name.startswith(_OTHER_PREFIX):
+            if not name.startswith("RELAY_") or name in _OTHER_VARIABLES or name.startswith(_OTHER_PREFIXES):
                 continue
             if name not in known:
                 shown = join_key("", name)
@@ -206,8 +212,13 @@ class _Layers:
             elif text.strip():
                 places[known[name]] = Origin("environment", name)
                 _overlay(data, _nested({known[name]: self._from_text(known[name], text.strip())}))
+        listed = "plugins" in data
+        options, problems = plugin_options(env, self.values["plugins"])
+        self.problems += problems
+        for option in options:
+            _set_option(option, data, places, listed=listed)
         self.add(data, lambda key: find_origin(places, key) or Origin("environment", "environment"))
-        if "plugins" in data:
+        if listed:
             self.values["plugins"] = {name: self.values["plugins"][name] for name in data["plugins"]}
 
     def _from_text(self, key: str, text: str) -> Any:
@@ -218,15 +229,7 @@ class _Layers:
         if key == "adapters.enable":
             return None if text.lower() == "all" else names
         default = dict(_leaves(_default_values()))[key]
-        if isinstance(default, list):
-            return names
-        if isinstance(default, bool):
-            word = text.lower()
-            return word in _ON if word in _ON | _OFF else text
-        try:
-            return type(default)(text)
-        except ValueError:
-            return text
+        return read_texts(list[str] if isinstance(default, list) else type(default), Text(text))
 
     def add(
         self,
@@ -237,19 +240,36 @@ class _Layers:
     ) -> None:
         """Check one layer and lay what is right in it over the layers below."""
         if nested_too_deep(data):
-            self.problems.append(f"{place('').detail}: nested deeper than {MAX_DEPTH} levels")
+            problems = [f"{place('').detail}: nested deeper than {MAX_DEPTH} levels"]
+            if project:
+                self._leave_out(problems)
+            else:
+                self.problems += problems
             return
         local = {key: place(key) for key, _ in _nodes(data)} | dict(inside_lists or {})
         check = Check(local)
-        data = _checked(data, check)
-        self.problems += check.problems
+        good = _checked(data, check)
         if project:
-            data = self._harmless(data, local)
-        self._merge(self.values, data, "", local)
+            self._leave_out(check.problems)
+            good = _right_keys(data, local) | good
+            good = self._harmless({name: good[name] for name in data if name in good}, local)
+        else:
+            self.problems += check.problems
+        self._merge(self.values, good, "", local)
+
+    def _leave_out(self, problems: Sequence[str]) -> None:
+        """Tell what is wrong with a file that nobody named; it stops nothing that the trusted layers ask for."""
+        self._warn([f"{problem} (left out)" for problem in problems], "problems (left out)")
+
+    def _warn(self, found: list[str], what: str) -> None:
+        self.warnings += found[:_MOST_WARNINGS]
+        if len(found) > _MOST_WARNINGS:
+            self.warnings.append(f"{FILE_NAME}: {len(found) - _MOST_WARNINGS} more {what}")
 
     def _harmless(self, data: dict[str, Any], local: Mapping[str, Origin]) -> dict[str, Any]:
         """Keep what a file may set that nobody named, and warn about the rest."""
         allowed: dict[str, Any] = {}
+        refused: list[str] = []
         for key, value in _nodes(data, depth=2):
             section, _, name = key.partition(".")
             if isinstance(value, dict) and not name:
@@ -259,9 +279,10 @@ class _Layers:
             if used is None:
                 reason = "may not lower it" if rule else "may not set it"
                 reason = f"ignored: a {FILE_NAME} that is only found in the working directory {reason}; {TRUST}"
-                self.warnings.append(f"{local[key].detail}: {key}: {reason}")
+                refused.append(f"{local[key].detail}: {key}: {reason}")
             else:
                 _overlay(allowed, {section: {name: used}})
+        self._warn(refused, "keys, ignored")
         return allowed
 
     def _merge(self, target: dict[str, Any], data: dict[str, Any], where: str, local: Mapping[str, Origin]) -> None:
@@ -326,6 +347,21 @@ def _checked(data: dict[str, Any], check: Check) -> dict[str, Any]:
     return good
 
 
+def _right_keys(data: dict[str, Any], local: Mapping[str, Origin]) -> dict[str, Any]:
+    """Give the harmless keys that are right by themselves, whatever else is wrong in their tables."""
+    types = {field.encode_name: field.type for field in msgspec.structs.fields(Settings)}
+    found: dict[str, Any] = {}
+    for key in _HARMLESS:
+        section, _, name = key.partition(".")
+        table = data.get(section)
+        if not isinstance(table, dict) or name not in table:
+            continue
+        item = {name: cast("dict[str, Any]", table)[name]}
+        if Check(local).value(types[section], item, section) is not None:
+            _overlay(found, {section: item})
+    return found
+
+
 def _checked_tables(section: str, data: Any, check: Check) -> dict[str, Any]:
     """Check ``[adapters]`` or ``[plugins]``: one table per name, and few keys of our own."""
     types = {field.name: field.type for field in msgspec.structs.fields(Adapters) if field.name != "options"}
@@ -343,9 +379,10 @@ def _checked_tables(section: str, data: Any, check: Check) -> dict[str, Any]:
             check.report(key, f"expected a table [{key}]{did_you_mean(name, types)}")
         else:
             good[name] = dict(cast("dict[str, Any]", value))
-            ours = section == "plugins" and "enabled" in good[name]
-            if ours and check.value(bool, good[name]["enabled"], f"{key}.enabled") is None:
-                del good[name]["enabled"]
+            if section == "plugins" and "enabled" in good[name]:
+                good[name]["enabled"] = check.value(bool, read_texts(bool, good[name]["enabled"]), f"{key}.enabled")
+                if good[name]["enabled"] is None:
+                    del good[name]["enabled"]
     return good
 
 
@@ -378,6 +415,23 @@ def _nested(overrides: Mapping[Any, Any]) -> dict[str, Any]:
     return tree
 
 
+def _set_option(option: Option, data: dict[str, Any], places: dict[str, Origin], *, listed: bool) -> None:
+    """Lay an option of a plugin over the environment's other values; a list of plugins is stronger than its mention."""
+    place = Origin("environment", option.variable)
+    name = option.path[0]
+    if listed:
+        data["plugins"].setdefault(name, {"enabled": False})
+    key = "plugins"
+    branch = data
+    for part in ("plugins", *option.path[:-1]):
+        branch = branch.setdefault(part, {})
+    branch[option.path[-1]] = option.text
+    for part in option.path:
+        key = join_key(key, part)
+        if not listed or key != join_key("plugins", name):
+            places.setdefault(key, place)
+
+
 def _overlay(target: dict[str, Any], data: Mapping[str, Any], room: int = MAX_DEPTH) -> None:
     """Copy nested mappings over others; what is too deep stays as it is, for the check to find."""
     for name, value in data.items():
@@ -387,114 +441,3 @@ def _overlay(target: dict[str, Any], data: Mapping[str, Any], room: int = MAX_DE
             _overlay(target[name], cast("Mapping[str, Any]", value), room - 1)
         else:
             target[name] = value
-
-
-def _read(path: Path, shown: str) -> bytes:
-    """Read a file that may be anything: no waiting on a pipe, no endless device, no more than the limit."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode) and str(path) != os.devnull:
-                raise ConfigError([f"{shown}: not a regular file"])
-            with os.fdopen(descriptor, "rb", closefd=False) as file:
-                data = file.read(MAX_FILE_BYTES + 1)
-        finally:
-            os.close(descriptor)
-    except (FileNotFoundError, NotADirectoryError, ConfigError):
-        raise
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise ConfigError([f"{shown}: cannot be read: {reason}"]) from None
-    if len(data) > MAX_FILE_BYTES:
-        raise ConfigError([f"{shown}: larger than {MAX_FILE_BYTES} bytes; a configuration file is small"])
-    return data
-
-
-_PART = r"""(?:"(?:\\.|[^"\\\n])*+"|'[^'\n]*+'|[A-Za-z0-9_-]++)"""
-# tomllib needs seconds to minutes for a key with thousands of parts.
-_ENDLESS_KEY = re.compile(rf"(?<![\w-])(?:{_PART}[ \t]*+\.[ \t]*+){{100}}")
-
-
-def _parse(raw: bytes, shown: str) -> tuple[dict[str, Any], dict[str, int]]:
-    line: int | None = None
-    try:
-        text = raw.decode("utf-8-sig").replace("\r\n", "\n")
-        endless = _ENDLESS_KEY.search(text)
-        if endless is None:
-            return tomllib.loads(text), key_lines(text)
-        line, what = text.count("\n", 0, endless.start()) + 1, "a key with more than 100 parts"
-    except UnicodeDecodeError as error:
-        line, what = raw.count(b"\n", 0, error.start) + 1, "not UTF-8; save the file as UTF-8"
-    except tomllib.TOMLDecodeError as error:
-        what, _, place = str(error).partition(" (at ")
-        found = re.match(r"line (\d+)", place)
-        line = int(found[1]) if found else raw.rstrip().count(b"\n") + 1
-        what = "not valid TOML: " + what[:1].lower() + re.sub(r"\('(.*)',\)", r"[\1]", what)[1:200]
-    except RecursionError:
-        what = f"nested deeper than {MAX_DEPTH} levels"
-    except ValueError:
-        what = "a number or a date is out of range"
-    raise ConfigError([f"{shown}: {what}" if line is None else f"{shown}:{line}: {what}"])
-
-
-_KEY = re.compile(rf"{_PART}(?:[ \t]*+\.[ \t]*+{_PART})*+")
-_BLANK = re.compile(r"(?:[ \t\n]++|#[^\n]*+)*+")
-_TOKEN = re.compile(
-    r'''"""(?:\\.|[^\\])*?"{3,5}|'{3}.*?'{3,5}|"(?:\\.|[^"\\\n])*+"|'[^'\n]*+'|#[^\n]*+|[\[{\]}\n]|[^"'#\[\]{}\n]++''',
-    re.DOTALL,
-)
-
-
-def key_lines(text: str) -> dict[str, int]:
-    r"""Find the line of every table and key; ``tomllib`` gives no places and ``tomlkit`` none either.
-
-    Keys inside an inline table or an array have no line of their own: the line is that of the key before it.
-
-    Args:
-        text: a valid TOML document with ``\n`` line ends.
-
-    Returns:
-        The line of each dotted key; elements of an array of tables are ``key[0]``, ``key[1]``, ...
-
-    Example:
-        >>> key_lines("[queue]\n# many\nmax_events = 5\n")
-        {'queue': 1, 'queue.max_events': 3}
-    """
-    lines: dict[str, int] = {}
-    arrays: dict[str, int] = {}
-    table, position, line = "", 0, 1
-    while (start := cast("re.Match[str]", _BLANK.match(text, position)).end()) < len(text):
-        line += text.count("\n", position, start)
-        brackets = 2 if text.startswith("[[", start) else int(text[start] == "[")
-        position = start + brackets
-        key = _KEY.match(text, cast("re.Match[str]", _BLANK.match(text, position)).end())
-        if key is None:
-            break
-        parts = [
-            tomllib.loads(f"key = {part}")["key"] if part[0] in "\"'" else part for part in re.findall(_PART, key[0])
-        ]
-        position = _end_of_statement(text, key.end())
-        path = "" if brackets else table
-        for index, part in enumerate(parts):
-            path = join_key(path, part)
-            last = index == len(parts) - 1
-            if brackets == 2 and last:
-                lines.setdefault(path, line)
-                arrays[path] = arrays.get(path, -1) + 1
-            if path in arrays:
-                path = f"{path}[{arrays[path]}]"
-            if last or path not in lines:
-                lines[path] = line
-        table = path if brackets else table
-        line += text.count("\n", start, position)
-    return lines
-
-
-def _end_of_statement(text: str, position: int) -> int:
-    depth = 0
-    while token := _TOKEN.match(text, position):
-        if token[0] == "\n" and depth <= 0:
-            break
-        depth += (token[0] in "[{") - (token[0] in "]}")
-        position = token.end()
-    return position
