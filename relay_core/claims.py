@@ -3,12 +3,16 @@
 The outer adapter's managed call leaves a claim around its call frame. An inner adapter that finds it adds marks and
 facts to the open call instead of emitting a second pair, and runs no policy again. Where the context was lost on the
 way, both report; then the later end with the same response id is marked ``relay.duplicate_of`` and owns no usage.
+
+An outer layer that only watches leaves no claim, since it runs no policy. It may not be told the response id; so it says
+in its context that it sees a call, and a layer below it that gives the same answer tells the id.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Self
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Protocol, Self
 from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
@@ -21,7 +25,7 @@ if TYPE_CHECKING:
     from relay_core.runtime import Relay
     from relay_core.scopes import Scope
 
-__all__ = ["Claim", "ResponseIndex", "hold", "responses_of"]
+__all__ = ["Claim", "ResponseIndex", "hold", "left", "responses_of", "same_answer", "seen", "seen_around"]
 
 _REMEMBERED = 4_096
 _FACTS = ("id", "request_id", "model", "created", "usage", "cost", "service_tier", "system_fingerprint")
@@ -80,7 +84,7 @@ class Claim:
         if metadata:
             scope.metadata.update(metadata)
         if profile:
-            scope.profile = {**(scope.profile or {}), **profile}
+            scope.add_profile(profile)
 
     def mark(self, name: str, data: Any = None, **options: Any) -> None:
         """Emit a mark under the claimed call."""
@@ -115,6 +119,98 @@ class _Enriched:
         facts = self._facts()
         known = {name: getattr(facts, name) for name in _FACTS if getattr(facts, name) is not None}
         return outer.replace(**known)
+
+
+class _SameAnswer:
+    """Reads as the outer layer's codec does, and takes the response id of a layer below that gave the same answer."""
+
+    __slots__ = ("_outer", "_told", "decode_request")
+
+    def __init__(self, outer: Any, told: Callable[[], LlmResponse]) -> None:
+        self._outer = outer
+        self._told = told
+        self.decode_request = getattr(outer, "decode_request", None)
+
+    def decode_response(self, data: Any) -> LlmResponse:
+        """Read the outer layer's response; where it has no id, compare it with the other one."""
+        found: LlmResponse = self._outer.decode_response(data)
+        if found.id is not None:
+            return found
+        try:
+            told = self._told()
+        except Exception:  # noqa: BLE001  # the other layer has nothing to tell, or nothing that can be read
+            return found
+        return found.replace(id=told.id) if _is_same(found, told) else found
+
+
+def _is_same(left: LlmResponse, right: LlmResponse) -> bool:
+    """Tell whether two layers gave the same answer: its text and tools, or for an empty one its usage."""
+    if left.text != right.text or [c.name for c in left.tool_calls] != [c.name for c in right.tool_calls]:
+        return False
+    if left.text or left.tool_calls:
+        return True
+    return left.usage is not None and right.usage is not None and left.usage.total_tokens == right.usage.total_tokens
+
+
+class _Watched(Protocol):
+    """A model call that an adapter watches.
+
+    Attributes:
+        scope: its scope.
+        first: when its first token came; 0 before.
+    """
+
+    scope: Scope
+    first: int
+
+
+class _Sighting:
+    __slots__ = ("call", "relay")
+
+    def __init__(self, relay: Relay, call: _Watched) -> None:
+        self.relay = relay
+        self.call: _Watched | None = call
+
+
+_sighting: ContextVar[_Sighting | None] = ContextVar("relay_sighting", default=None)
+
+
+def seen(relay: Relay, call: _Watched) -> None:
+    """For adapters that only watch: say in this context that a model call has begun, before anything is sent.
+
+    Args:
+        relay: the runtime.
+        call: has the open ``scope``, and ``first``, which is no longer 0 once the first token has come.
+    """
+    _sighting.set(_Sighting(relay, call))
+
+
+def left(call: _Watched) -> None:
+    """Say that it has ended."""
+    sighting = _sighting.get()
+    if sighting is not None and sighting.call is call:
+        sighting.call = None
+
+
+def seen_around(relay: Relay) -> Scope | None:
+    """Give the scope of the model call that is watched here: what is sent now is sent by it.
+
+    Before the first token only the model's own code runs in its context; the program's code comes after.
+    """
+    sighting = _sighting.get()
+    call = None if sighting is None or sighting.relay is not relay else sighting.call
+    return None if call is None or call.first or call.scope.closed else call.scope
+
+
+def same_answer(scope: Scope, told: Callable[[], LlmResponse]) -> None:
+    """Tell a watched call the response of the layer below it.
+
+    Args:
+        scope: what `seen_around` gave.
+        told: gives that response, on the dispatcher's thread.
+    """
+    if not scope.closed and getattr(scope._codec, "decode_response", None) is not None:
+        scope._codec = _SameAnswer(scope._codec, told)  # pyright: ignore[reportAttributeAccessIssue]  # as in enrich
 
 
 def hold(relay: Relay, call: Call, scope: Scope) -> Claim | None:

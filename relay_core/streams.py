@@ -7,6 +7,7 @@ never starts: nothing is sent, no event is emitted.
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Awaitable, Iterable
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from relay_core.calls import begin, place, real_call
@@ -38,7 +39,19 @@ class Finaliser:
         assemble: puts the list of chunks together to the response that the end event shows.
     """
 
-    __slots__ = ("_assemble", "_call", "_chunks", "_first_ns", "_marks", "_relay", "claim", "count", "note", "scope")
+    __slots__ = (
+        "_assemble",
+        "_call",
+        "_chunks",
+        "_first_ns",
+        "_marks",
+        "_relay",
+        "claim",
+        "count",
+        "note",
+        "passes",
+        "scope",
+    )
 
     def __init__(self, relay: Relay, call: LlmCall, scope: Scope, assemble: Callable[[list[Any]], Any] | None) -> None:
         self._relay = relay
@@ -52,6 +65,7 @@ class Finaliser:
         self._first_ns = 0
         self.count = 0
         self.note = self._note if observed else None
+        self.passes = observed and getattr(call.observation, "passes", False)
         if call.codec is not None and assemble is None:
             self._assemble = _assembler(call.codec)
 
@@ -65,6 +79,50 @@ class Finaliser:
         if self._marks:
             self._relay.emit_chunk(self.scope, index, chunk)
 
+    def passing(self, iterator: Iterator[Any]) -> Generator[Any, None, None]:
+        """Give chunks of which nothing is done but to keep them: nobody below asks for the current scope or a claim."""
+        chunks: Any = self._chunks
+        keep, emit, scope = chunks.append, self._relay.emit_chunk, self.scope
+        kept = islice(iterator, _KEPT_CHUNKS)
+        for chunk in kept:
+            self._first_ns = self._relay.monotonic()
+            self.count = -1  # they are counted at the end
+            keep(chunk)
+            if self._marks:
+                emit(scope, 0, chunk)
+            yield chunk
+            break
+        if self._marks:
+            for index, chunk in enumerate(kept, 1):
+                keep(chunk)
+                emit(scope, index, chunk)
+                yield chunk
+        else:
+            for chunk in kept:
+                keep(chunk)
+                yield chunk
+        if len(chunks) == _KEPT_CHUNKS:
+            self.count = _KEPT_CHUNKS
+            for chunk in iterator:
+                self.count += 1
+                yield chunk
+
+    @property
+    def chunks(self) -> list[Any] | None:
+        """The chunks so far; None where nobody observes."""
+        return self._chunks
+
+    @property
+    def keep(self) -> Callable[[Any], None] | None:
+        """What keeps a chunk, where nothing else is done with it; None where marks are wanted."""
+        return None if self._marks or self._chunks is None else self._chunks.append
+
+    def _counted(self) -> int:
+        if self.count >= 0:
+            return self.count
+        counted = getattr(self._call.observation, "counted", len)
+        return counted(self._chunks or ())
+
     def finish(self, cause: str, error: BaseException | None = None) -> None:
         """End the scope; the first cause counts.
 
@@ -75,6 +133,7 @@ class Finaliser:
         scope = self.scope
         if scope.closed:
             return
+        self.count = self._counted()
         facts: dict[str, Any] = {"end_cause": cause, "chunks": self.count}
         if self.count > _KEPT_CHUNKS:
             facts["chunks_not_kept"] = self.count - _KEPT_CHUNKS
@@ -134,6 +193,7 @@ class _Opening:
         self.cause = "abandoned"  # unless somebody leaves it in another way
         self.error: BaseException | None = None
         self.opens = False
+        self.final: Finaliser | None = None
         call.parent, chains = place(relay, call.parent)
         self.chain = chains.llm
 
@@ -148,7 +208,7 @@ class _Opening:
         outer = begin(relay, call)
         scope = call.scope
         assert scope is not None  # begin has opened it
-        final = Finaliser(relay, call, scope, self.assemble)
+        final = self.final = Finaliser(relay, call, scope, self.assemble)
         try:
             executions = chain.executions if chain is not None else ()
             source = await execute(relay, executions, call, real_call(call, self.fn), wait)
@@ -197,6 +257,12 @@ class Stream:
         next(self._chunks)
         return self
 
+    @property
+    def kept(self) -> list[Any] | None:
+        """For adapters: the chunks so far, a list that grows; None where nobody observes."""
+        final = self._opening.final
+        return None if final is None else final.chunks
+
     def close(self, cause: str = "closed", error: BaseException | None = None) -> None:
         """Leave the stream: the provider's stream is closed, the scope ends. Closing twice is harmless.
 
@@ -228,7 +294,7 @@ def _iterate(opening: _Opening) -> Generator[Any, None, None]:
                 final.count += 1
                 yield chunk
         else:
-            yield from _steps(opening.relay, iterator, final)
+            yield from final.passing(iterator) if final.passes else _steps(opening.relay, iterator, final)
     except BaseException as error:
         opening.leave(final, error)
         raise
@@ -302,6 +368,12 @@ class AsyncStream:
         await anext(self._chunks)
         return self
 
+    @property
+    def kept(self) -> list[Any] | None:
+        """For adapters: the chunks so far, a list that grows; None where nobody observes."""
+        final = self._opening.final
+        return None if final is None else final.chunks
+
     async def aclose(self, cause: str = "closed", error: BaseException | None = None) -> None:
         """Leave the stream: the provider's stream is closed, the scope ends. Closing twice is harmless.
 
@@ -321,7 +393,7 @@ class AsyncStream:
         await self.aclose()
 
 
-async def _aiterate(  # noqa: C901, PLR0912  # one loop: a second async generator would cost as much as the chunk
+async def _aiterate(  # noqa: C901, PLR0912, PLR0915  # one loop: a second async generator would cost as much as the chunk
     opening: _Opening,
 ) -> AsyncGenerator[Any, None]:
     source, final = await opening.begin(wait=True)
@@ -333,6 +405,18 @@ async def _aiterate(  # noqa: C901, PLR0912  # one loop: a second async generato
             async for chunk in source:
                 if final is not None:
                     final.count += 1
+                yield chunk
+        elif final.passes:
+            note, keep, count = final.note, final.keep, 0
+            async for chunk in source:
+                count += 1
+                if keep is not None and 1 < count <= _KEPT_CHUNKS:
+                    keep(chunk)
+                else:
+                    final.count = count
+                    note(chunk)  # pyright: ignore[reportOptionalCall]  # observed
+                    if keep is not None and count == 1:
+                        final.count = -1  # see passing
                 yield chunk
         else:
             relay, scope, note, claim = opening.relay, final.scope, final.note, final.claim

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from relay_core.codecs import Codec
 
-__all__ = ["WireChunk", "assembled", "cut", "decoded_body", "encoded", "error_of", "read_chunks"]
+__all__ = ["WireChunk", "assembled", "counted", "cut", "decoded_body", "encoded", "error_of", "read_chunks"]
 
 MOST_DECODED: Final = 64 * 2**20
 """Bytes that a compressed body may unpack to, for observers; a megabyte can unpack to a gigabyte."""
@@ -43,6 +43,8 @@ def cut(piece: bytes) -> list[bytes]:
         >>> cut(b"data: 1\n\ndata: 2\n\nda")
         [b'data: 1\n\n', b'data: 2\n\n', b'da']
     """
+    if piece.endswith(b"\n\n") and piece.count(b"\n\n") == 1:  # most are one event
+        return [piece]
     for separator in _SEPARATORS:
         if separator in piece:
             parts = piece.split(separator)
@@ -50,6 +52,21 @@ def cut(piece: bytes) -> list[bytes]:
             blocks = [part + separator for part in parts]
             return [*blocks, rest] if rest else blocks
     return [piece]
+
+
+def counted(pieces: list[bytes]) -> int:
+    r"""Count the blocks that `cut` would give, without cutting.
+
+    Example:
+        >>> counted([b"data: 1\n\nda", b"ta: 2\n\n", b"da"])
+        3
+    """
+    data = b"".join(pieces)
+    for separator in _SEPARATORS:
+        found = data.count(separator)
+        if found:
+            return found if data.endswith(separator) else found + 1
+    return len(pieces)
 
 
 def read_chunks(reader: SseReader, piece: bytes | None) -> list[WireChunk | SseEvent]:

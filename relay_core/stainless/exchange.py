@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 
+from relay_core.claims import same_answer, seen_around
 from relay_core.events import Deferred
 from relay_core.observation import Observation, Outcome
 from relay_core.scopes import UNSET
-from relay_core.stainless.blocks import assembled
+from relay_core.stainless.answers import facts_of, failure_of, json_or_text, plain
+from relay_core.stainless.blocks import assembled, counted
 from relay_core.stainless.wire import Wire
 
 if TYPE_CHECKING:
@@ -18,11 +21,13 @@ if TYPE_CHECKING:
 
     from relay_core.call_types import Call
     from relay_core.claims import Claim
+    from relay_core.codecs import Codec
     from relay_core.llm import LlmResponse
     from relay_core.runtime import Relay
     from relay_core.stainless.provider import Operation, Provider
+    from relay_core.stainless.quick import Quick
 
-__all__ = ["Exchange", "active"]
+__all__ = ["Exchange", "active", "read_headers"]
 
 _NO_WIRE: Final = Wire((), decodes=False)  # of calls that are not streamed
 _NOTES: Final = "x-stainless-"  # how the names of headers begin that the SDK writes for itself
@@ -37,7 +42,7 @@ class Exchange(Observation):
         provider: the SDK.
         operation: the kind of request.
         client: the SDK's client.
-        original: the client's own ``request``, bound.
+        original: the client's own ``request``.
         arguments: what it was called with: cast_to, options, stream, stream_cls.
         body: the JSON of the request.
         include_usage: whether a stream is asked for its usage where the program did not say; "auto" where the server is
@@ -56,6 +61,7 @@ class Exchange(Observation):
         "options",
         "original",
         "outer",
+        "passes",
         "provider",
         "relay",
         "response",
@@ -63,6 +69,7 @@ class Exchange(Observation):
         "retried",
         "sent",
         "streams",
+        "watched",
         "wire",
     )
 
@@ -89,10 +96,15 @@ class Exchange(Observation):
         self.body = body
         self.outer: Claim | None = relay.current_claim("llm")
         headers: Any = getattr(self.options, "headers", None)
-        self.headers, raw_mode = _read_headers(cast("Any", headers)) if isinstance(headers, dict) else (None, "")
+        self.headers, raw_mode = read_headers(cast("Any", headers)) if isinstance(headers, dict) else (None, "")
         self.streams = bool(arguments.get("stream")) or raw_mode == "stream"
+        watchable = self.streams and self.outer is None and operation.category == "llm"
+        self.watched = seen_around(relay) if watchable else None
         self.include_usage = include_usage
-        self.wire = Wire(operation.endings, decodes=decodes) if self.streams else _NO_WIRE
+        self.passes = not decodes
+        self.wire = _NO_WIRE
+        if self.streams:
+            self.wire = Wire(operation.endings, decodes=decodes, cuts=relay.settings.stream.chunk_marks)
         self.sent: Any = None
         self.retried = 0
         self.response: Any = None
@@ -163,13 +175,7 @@ class Exchange(Observation):
         return self.relay.current_claim("llm") if self.relay.observed else None
 
     def _facts(self, response: Any) -> dict[str, Any]:
-        if response is None:
-            return {"error": "no response"}
-        facts: dict[str, Any] = {"status_code": response.status_code}
-        request_id = response.headers.get(self.provider.request_id)
-        if request_id:
-            facts["request_id"] = request_id
-        return facts
+        return facts_of(response, self.provider.request_id)
 
     def returned(self, result: Any) -> Any:
         """Note what the SDK made of a response that was not streamed."""
@@ -201,31 +207,22 @@ class Exchange(Observation):
         """Show the JSON that came over the wire; it is read on the dispatcher's thread."""
         content = self.content
         if result is self.result_object and content is not None:
-            return Deferred(lambda: _json_or_text(content))
-        return _plain(result)
+            return Deferred(lambda: json_or_text(content))
+        return plain(result)
 
     def native(self, result: Any) -> Any:
         """Give the JSON of a response."""
         content = self.content
-        return msgspec.json.decode(content) if result is self.result_object and content is not None else _plain(result)
+        return msgspec.json.decode(content) if result is self.result_object and content is not None else plain(result)
 
     def outcome(self, call: Call, result: Any, error: BaseException | None) -> Outcome | None:  # noqa: ARG002  # see result
         """Show the provider's own words with an error; a response that came with it is kept."""
         if error is None:
             return None
+        facts, output = failure_of(error, None if self.streams else self.response)
         if call.scope is not None:
-            status = getattr(error, "status_code", None)
-            if isinstance(status, int):
-                call.scope.metadata["provider.status_code"] = status
-            request_id = getattr(error, "request_id", None)
-            if isinstance(request_id, str):
-                call.scope.metadata["provider.request_id"] = request_id
-        response = self.response
-        if response is not None and not self.streams and response.is_closed:
-            content = response.content
-            return Outcome(None, error, Deferred(lambda: _json_or_text(content)))
-        body = getattr(error, "body", None)
-        return Outcome(None, error, {"error": body}) if body is not None else None
+            call.scope.metadata.update(facts)
+        return None if output is None else Outcome(None, error, output)
 
     # -- streams ---------------------------------------------------------------------------------------------------
 
@@ -239,16 +236,30 @@ class Exchange(Observation):
         wire = self.wire
         return assembled(self.operation.codec, chunks, events=wire.events or wire.decodes, encoding=wire.encoding)
 
+    def counted(self, chunks: list[Any]) -> int:
+        """Count the events of a stream that nobody has cut."""
+        wire = self.wire
+        return len(chunks) if wire.cuts or wire.hides or not wire.events else counted(chunks)
+
+    def tell_watched(self, chunks: list[Any] | None) -> None:
+        """Tell a layer above that only watches, if there is one, what the stream brings."""
+        if self.watched is not None and chunks is not None:
+            same_answer(self.watched, partial(_answer, self.operation.codec, self.wire, chunks))
+
     def forget(self) -> None:
         """Let go of the SDK's objects, which lead back here."""
         self.response = None
         self.result_object = UNSET
 
 
-active: Final[ContextVar[Exchange | None]] = ContextVar("relay_stainless_exchange", default=None)
+active: Final[ContextVar[Exchange | Quick | None]] = ContextVar("relay_stainless_exchange", default=None)
 
 
-def _read_headers(headers: dict[str, Any]) -> tuple[dict[str, Any], str]:
+def _answer(codec: Codec, wire: Wire, chunks: list[Any]) -> LlmResponse:
+    return codec.decode_response(assembled(codec, chunks, events=wire.events or wire.decodes, encoding=wire.encoding))
+
+
+def read_headers(headers: dict[str, Any]) -> tuple[dict[str, Any], str]:
     """Give the headers without the SDK's notes to itself, and which kind of raw response they ask for."""
     shown: dict[str, Any] = {}
     raw_mode = ""
@@ -259,21 +270,3 @@ def _read_headers(headers: dict[str, Any]) -> tuple[dict[str, Any], str]:
         elif lower == _RAW_MODE:
             raw_mode = str(value)
     return shown, raw_mode
-
-
-def _plain(result: Any) -> Any:
-    """Give the JSON of an SDK's object; anything else stays as it is."""
-    if isinstance(result, dict | list | str | bytes):
-        return cast("Any", result)
-    raw = getattr(result, "http_response", None)
-    if raw is not None:
-        return msgspec.json.decode(raw.content)
-    dump = getattr(result, "to_dict", None)
-    return dump() if callable(dump) else result
-
-
-def _json_or_text(content: bytes) -> Any:
-    try:
-        return msgspec.json.decode(content)
-    except (msgspec.DecodeError, RecursionError):
-        return content.decode("utf-8", "replace")

@@ -155,21 +155,23 @@ def _wrapped(wiring: Wiring, original: Callable[..., Any], name: str, *, is_asyn
 
 
 def _requesting(wiring: Wiring, original: Callable[..., Any]) -> Callable[..., Any]:
-    from relay_core.stainless.requests import request  # noqa: PLC0415  # see _wiring
+    from relay_core.stainless.requests import is_idle, request  # noqa: PLC0415  # see _wiring
 
     def call(self: Any, cast_to: Any, options: Any, **others: Any) -> Any:
-        arguments = {"cast_to": cast_to, "options": options, **others}
-        return request(wiring, self, functools.partial(original, self), arguments)
+        if is_idle(wiring):
+            return original(self, cast_to=cast_to, options=options, **others)
+        return request(wiring, self, original, {"cast_to": cast_to, "options": options, **others})
 
     return call
 
 
 def _async_requesting(wiring: Wiring, original: Callable[..., Any]) -> Callable[..., Any]:
-    from relay_core.stainless.requests import arequest  # noqa: PLC0415  # see _wiring
+    from relay_core.stainless.requests import arequest, is_idle  # noqa: PLC0415  # see _wiring
 
     async def call(self: Any, cast_to: Any, options: Any, **others: Any) -> Any:
-        arguments = {"cast_to": cast_to, "options": options, **others}
-        return await arequest(wiring, self, functools.partial(original, self), arguments)
+        if is_idle(wiring):
+            return await original(self, cast_to=cast_to, options=options, **others)
+        return await arequest(wiring, self, original, {"cast_to": cast_to, "options": options, **others})
 
     return call
 
@@ -183,7 +185,24 @@ def _processing(_: Wiring, original: Callable[..., Any]) -> Callable[..., Any]:
             exchange.note_response(given["response"], given.get("retries_taken", 0))
         return original(self, **given)
 
-    return call
+    def exact(
+        self: Any, *, cast_to: Any, options: Any, response: Any, stream: Any, stream_cls: Any, retries_taken: int = 0
+    ) -> Any:
+        exchange = active.get()
+        if exchange is not None and exchange.client is self:
+            exchange.note_response(response, retries_taken)
+        return original(
+            self,
+            cast_to=cast_to,
+            options=options,
+            response=response,
+            stream=stream,
+            stream_cls=stream_cls,
+            retries_taken=retries_taken,
+        )
+
+    # Naming what the SDK passes costs less than collecting it, and every call of the client pays for it.
+    return exact if set(inspect.signature(original).parameters) == set(inspect.signature(exact).parameters) else call
 
 
 def _sleeping(wiring: Wiring, original: Callable[..., Any]) -> Callable[..., Any]:

@@ -71,16 +71,20 @@ class Provider:
                 self._known[url] = found
             return found
 
+    def prepares(self, kind: type[object]) -> bool:
+        """Tell whether the clients of a class make the body of a request plain data only when they send it."""
+        try:
+            return self._prepares[kind]
+        except KeyError:
+            prepares = self._prepares[kind] = hasattr(kind, "_copy_and_prepare")
+            return prepares
+
     def prepared(self, client: Any, options: Any) -> Any:
         """Give the options with a body that is plain data; some versions of some SDKs make it so only later.
 
         An async client's may have to be awaited.
         """
-        kind = cast("type[object]", type(client))
-        prepares = self._prepares.get(kind)
-        if prepares is None:
-            prepares = self._prepares[kind] = hasattr(kind, "_copy_and_prepare")
-        return client._copy_and_prepare(options) if prepares else options
+        return client._copy_and_prepare(options) if self.prepares(cast("type[object]", type(client))) else options
 
     def body(self, options: Any) -> Any:
         """Give the JSON that will be sent; None if it is no object."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import msgspec
 
-from relay_core.stainless.exchange import Exchange, active
+from relay_core.calls import place
+from relay_core.payloads import Frozen
+from relay_core.scopes import CURRENT
+from relay_core.stainless.exchange import Exchange, active, read_headers
+from relay_core.stainless.quick import Quick
 from relay_core.stainless.taps import AsyncPassing, AsyncSource, Passing, Source, async_tap, http_of, tap
 
 if TYPE_CHECKING:
@@ -15,7 +19,7 @@ if TYPE_CHECKING:
     from relay_core.runtime import Relay
     from relay_core.stainless.provider import Operation, Provider
 
-__all__ = ["Wiring", "arequest", "request"]
+__all__ = ["Wiring", "arequest", "is_idle", "request"]
 
 
 class Wiring(msgspec.Struct, eq=False):
@@ -27,32 +31,62 @@ class Wiring(msgspec.Struct, eq=False):
         include_usage: whether streams are asked for their usage: always, never, or ("auto") where the server is known
             to understand it.
         active: whether it is in force.
+        profiles: frozen profiles of calls, by model.
     """
 
     relay: Relay
     provider: Provider
     include_usage: bool | str = "auto"
     active: bool = True
+    profiles: dict[str, Frozen] = msgspec.field(default_factory=dict[str, Frozen])
+
+
+def is_idle(wiring: Wiring) -> bool:
+    """Tell whether all requests pass as they are, because nothing is registered or the wiring is not in force."""
+    relay = wiring.relay
+    if relay.disabled or not wiring.active:
+        return True
+    return not relay.observed and not relay._scoped and relay._chains.llm is None
 
 
 class _Wanted(NamedTuple):
-    """A request that is to go under Relay, before its body is read."""
+    """A request that is to go under Relay with all that belongs to it, before its body is read."""
 
     operation: Operation
     decodes: bool
 
 
-def _wanted(wiring: Wiring, options: Any) -> _Wanted | None:
-    """Tell whether a request goes under Relay; one that does not passes as it is."""
-    relay = wiring.relay
-    if relay.disabled or not wiring.active:
+def _wanted(wiring: Wiring, client: Any, arguments: dict[str, Any]) -> _Wanted | Quick | None:
+    """Begin a call that can go the short way; say what else is to be done; None for a request that passes as it is."""
+    relay, options, provider = wiring.relay, arguments["options"], wiring.provider
+    # Much of what follows is written out: a call of a function costs as much as ten steps.
+    if relay._resolvers or relay._scoped:
+        parent, chains = place(relay, CURRENT)
+    else:
+        parent, chains = relay._current.get(), relay._chains
+    chain = chains.llm
+    if chain is None and not relay.observed:
         return None
-    chain = relay.chains_for(relay.current()).llm
     known = active.get()
-    if (chain is None and not relay.observed) or (known is not None and known.sent is options):
+    if known is not None and known.sent is options:
         return None
-    operation = wiring.provider.operation(options)
-    return None if operation is None else _Wanted(operation, chain is not None and bool(chain.executions))
+    operation = provider.operation(options)
+    if operation is None:
+        return None
+    if (
+        chain is not None
+        or arguments.get("stream")
+        or provider.prepares(cast("type[object]", type(client)))
+        or (relay._claim.get() is not None and relay.current_claim("llm") is not None)
+    ):
+        return _Wanted(operation, chain is not None and bool(chain.executions))
+    headers, shown = options.headers, None
+    if isinstance(headers, dict) and headers:
+        shown, raw_mode = read_headers(cast("dict[str, Any]", headers))
+        if raw_mode == "stream":
+            return _Wanted(operation, decodes=False)
+    body = provider.body(options)
+    return None if body is None else Quick(wiring, operation, client, options, body, shown, parent, active)
 
 
 def _begin(
@@ -76,12 +110,14 @@ def _begin(
     )
 
 
-def _exchange(wiring: Wiring, client: Any, original: Callable[..., Any], arguments: dict[str, Any]) -> Exchange | None:
-    """Begin an exchange of a sync client; None for a request that passes as it is. Never raises."""
+def _prepared(
+    wiring: Wiring, client: Any, original: Callable[..., Any], arguments: dict[str, Any]
+) -> Exchange | Quick | None:
+    """Begin a call of a sync client; None for a request that passes as it is. Never raises."""
     try:
-        wanted = _wanted(wiring, arguments["options"])
-        if wanted is None:
-            return None
+        wanted = _wanted(wiring, client, arguments)
+        if type(wanted) is not _Wanted:
+            return wanted  # pyright: ignore[reportReturnType]  # narrowed above
         options = wiring.provider.prepared(client, arguments["options"])
         return _begin(wiring, wanted, client, original, arguments, options)
     except Exception as error:  # noqa: BLE001  # an SDK that is other than expected must still do its work
@@ -89,19 +125,19 @@ def _exchange(wiring: Wiring, client: Any, original: Callable[..., Any], argumen
         return None
 
 
-async def _aexchange(
+async def _aprepared(
     wiring: Wiring, client: Any, original: Callable[..., Any], arguments: dict[str, Any]
-) -> Exchange | None:
-    """Begin an exchange of an async client; otherwise as `_exchange`."""
+) -> Exchange | Quick | None:
+    """Begin a call of an async client; otherwise as `_prepared`."""
     try:
-        wanted = _wanted(wiring, arguments["options"])
-        if wanted is None:
-            return None
+        wanted = _wanted(wiring, client, arguments)
+        if type(wanted) is not _Wanted:
+            return wanted  # pyright: ignore[reportReturnType]  # narrowed above
         options = wiring.provider.prepared(client, arguments["options"])
         if hasattr(options, "__await__"):
             options = await options
         return _begin(wiring, wanted, client, original, arguments, options)
-    except Exception as error:  # noqa: BLE001  # see _exchange
+    except Exception as error:  # noqa: BLE001  # see _prepared
         wiring.relay.fault(f"reading a request of {wiring.provider.name}", error)
         return None
 
@@ -112,18 +148,30 @@ def request(wiring: Wiring, client: Any, original: Callable[..., Any], arguments
     Args:
         wiring: what the client is wired to.
         client: the SDK's client.
-        original: its own ``request``, bound.
+        original: its own ``request``.
         arguments: cast_to, options and the keywords it was called with.
     """
-    exchange = _exchange(wiring, client, original, arguments)
-    if exchange is None:
-        return original(**arguments)
+    call = _prepared(wiring, client, original, arguments)
+    if call is None:
+        return original(client, **arguments)
+    if type(call) is not Quick:
+        return _managed(wiring, cast("Exchange", call))
+    try:
+        result = original(client, **arguments)
+    except BaseException as error:
+        call.fail(error, active)
+        raise
+    return call.finish(result, active)
+
+
+def _managed(wiring: Wiring, exchange: Exchange) -> Any:
+    client, original = exchange.client, exchange.original
 
     def send(body: Any) -> Any:
         given = exchange.arguments_for(body)
         token = active.set(exchange)
         try:
-            result = original(**given)
+            result = original(client, **given)
         finally:
             active.reset(token)
         if not exchange.streams:
@@ -141,6 +189,7 @@ def request(wiring: Wiring, client: Any, original: Callable[..., Any], arguments
         stream: Any = Passing(exchange, send(exchange.body))
     else:
         stream = wiring.relay.stream_llm(name, exchange.body, send, assemble=exchange.assemble, **options).open()
+        exchange.tell_watched(stream.kept)
     byte_stream = tap(http_of(client), exchange.wire, stream)
     is_given, result = _attached(exchange, byte_stream)
     return _respond(exchange, byte_stream) if is_given else result
@@ -157,10 +206,21 @@ def _attached(exchange: Exchange, byte_stream: Any) -> tuple[bool, Any]:
 
 async def arequest(wiring: Wiring, client: Any, original: Callable[..., Any], arguments: dict[str, Any]) -> Any:
     """Send a request of an async client under Relay; arguments as for `request`."""
-    exchange = await _aexchange(wiring, client, original, arguments)
-    if exchange is None:
-        return await original(**arguments)
+    call = await _aprepared(wiring, client, original, arguments)
+    if call is None:
+        return await original(client, **arguments)
+    if type(call) is not Quick:
+        return await _amanaged(wiring, cast("Exchange", call))
+    try:
+        result = await original(client, **arguments)
+    except BaseException as error:
+        call.fail(error, active)
+        raise
+    return call.finish(result, active)
 
+
+async def _amanaged(wiring: Wiring, exchange: Exchange) -> Any:
+    client, original = exchange.client, exchange.original
     source: AsyncSource | None = None
 
     async def send(body: Any) -> Any:
@@ -168,7 +228,7 @@ async def arequest(wiring: Wiring, client: Any, original: Callable[..., Any], ar
         given = exchange.arguments_for(body)
         token = active.set(exchange)
         try:
-            result = await original(**given)
+            result = await original(client, **given)
         finally:
             active.reset(token)
         if not exchange.streams:
@@ -190,6 +250,7 @@ async def arequest(wiring: Wiring, client: Any, original: Callable[..., Any], ar
     else:
         stream = wiring.relay.astream_llm(name, exchange.body, send, assemble=exchange.assemble, **options)
         await stream.open()
+        exchange.tell_watched(stream.kept)
     byte_stream = async_tap(http_of(client), exchange.wire, stream, source)
     is_given, result = _attached(exchange, byte_stream)
     return (await _respond(exchange, byte_stream)) if is_given else result

@@ -39,9 +39,15 @@ class Source:
 
     def __iter__(self) -> Iterator[Any]:
         wire = self._wire
-        for piece in self._raw:
-            yield from wire.chunks_of(piece)
-        yield from wire.chunks_of(None)
+        if wire.cuts or wire.hides:
+            for piece in self._raw:
+                yield from wire.chunks_of(piece)
+            yield from wire.chunks_of(None)
+        else:
+            keep = wire.recent.append
+            for piece in self._raw:
+                keep(piece)
+                yield piece
         wire.finish()
 
     def close(self) -> None:
@@ -63,6 +69,15 @@ class AsyncSource:
         return self
 
     async def __anext__(self) -> Any:
+        wire, pieces = self._wire, self._pieces
+        if pieces is not None and not self._ended and not (wire.cuts or wire.hides):
+            try:
+                piece = await anext(pieces)
+            except StopAsyncIteration:
+                self._ended = True
+            else:
+                wire.recent.append(piece)
+                return piece
         chunks = self._chunks
         while not chunks:
             if self._ended:
@@ -147,10 +162,13 @@ class _SyncTap(_Tap):
     def __iter__(self) -> Iterator[bytes]:
         out = self._wire.out
         with suppress(StreamCut, StreamFailed):  # told to observers; the SDK finds out by itself
-            for chunk in self._stream:
-                data = out(chunk)
-                if data:
-                    yield data
+            if self._wire.plain:
+                yield from self._stream
+            else:
+                for chunk in self._stream:
+                    data = out(chunk)
+                    if data:
+                        yield data
         self._ended = True
         rest = self._wire.rest()
         if rest:
@@ -165,12 +183,15 @@ class _SyncTap(_Tap):
 class _AsyncTap(_Tap):
     def __aiter__(self) -> Self:
         self._chunks = aiter(self._stream)
+        self._plain = self._wire.plain
         return self
 
     async def __anext__(self) -> bytes:
         while not self._ended:
             try:
-                data = self._wire.out(await anext(self._chunks))
+                data = await anext(self._chunks)
+                if not self._plain:
+                    data = self._wire.out(data)
             except (StopAsyncIteration, StreamCut, StreamFailed):  # see _SyncTap
                 self._ended = True
                 data = self._wire.rest()

@@ -33,11 +33,14 @@ class Wire:
     Args:
         endings: bytes of which the last event of a whole stream has one.
         decodes: whether middleware is there that reads the stream; else its bytes pass as they are.
+        cuts: see below.
 
     Attributes:
         events: whether the body is server-sent events; else it is a document.
         encoding: the content encoding that chunks have.
         hides: whether the chunk with the usage was asked for by the adapter and is not for the program.
+        cuts: whether somebody wants to see every event of it by itself.
+        recent: the last bytes that came.
     """
 
     __slots__ = (
@@ -46,20 +49,22 @@ class Wire:
         "_passed",
         "_pending",
         "_reader",
-        "_recent",
+        "cuts",
         "decodes",
         "encoding",
         "events",
         "hides",
+        "recent",
     )
 
-    def __init__(self, endings: tuple[bytes, ...], *, decodes: bool) -> None:
+    def __init__(self, endings: tuple[bytes, ...], *, decodes: bool, cuts: bool = True) -> None:
         self._endings = endings
         self.decodes = decodes
+        self.cuts = cuts or decodes
         self.encoding = ""
         self.events = False
         self.hides = False
-        self._recent: deque[bytes] = deque(maxlen=_RECENT)
+        self.recent: deque[bytes] = deque(maxlen=_RECENT)
         self._pending: list[SseEvent] = []  # no JSON follows them so far
         self._passed: list[SseEvent] = []  # some JSON came after them
         self._reader = SseReader()
@@ -85,13 +90,13 @@ class Wire:
             if piece is None:
                 return []
             blocks = cut(piece)
-            self._recent.extend(blocks)
+            self.recent.extend(blocks)
             return blocks
         if self._decoder is not None:
             piece = self._decoder.flush() or None if piece is None else self._decoder.decompress(piece)
         found: list[Any] = []
         if piece is not None:
-            self._recent.append(piece)
+            self.recent.append(piece)
         for item in read_chunks(self._reader, piece):
             if isinstance(item, WireChunk):
                 item.hidden = self.hides and _is_usage_only(item)
@@ -101,6 +106,11 @@ class Wire:
             else:
                 self._pending.append(item)
         return found
+
+    @property
+    def plain(self) -> bool:
+        """Whether the program gets the bytes just as they came."""
+        return not self.hides and not self.decodes
 
     def finish(self) -> None:
         """Say how the stream ended, once its bytes have.
@@ -119,7 +129,7 @@ class Wire:
         """Tell how the stream ended if it ends here: complete, closed or error."""
         if not self.events or self.encoding not in _NO_ENCODING or not self._endings:
             return "complete", None
-        recent = b"".join(self._recent)
+        recent = b"".join(self.recent)
         message = error_of(recent)
         if message is not None:
             return "error", StreamFailed(message)

@@ -9,7 +9,6 @@ import asyncio
 import copy
 import gc
 import threading
-import time
 from contextlib import contextmanager, nullcontext
 
 import pytest
@@ -17,6 +16,7 @@ import pytest
 import relay_core as relay
 from relay_core.testing.fake_provider import Failure, FakeProvider, Reply, Tokens
 from tests.core.golden_scenario import Recording
+from tests.waiting import collected, wait_for
 
 TEXT = "Hello there, my friend"
 USAGE = Tokens(input=11, output=7, cached=4)
@@ -314,6 +314,8 @@ class SdkRows:
             else:
                 await stream.response.aclose()
 
+        gc.collect()  # what other tests left behind says so now
+        caplog.clear()
         with FakeProvider([Reply(text=TEXT)]) as provider:
             self.aask(rec, provider, run)
         gc.collect()
@@ -681,9 +683,8 @@ class SdkRows:
             for _ in range(60):
                 list(d.api(client).create(**d.request, stream=True))
             rec.clear()
-            time.sleep(0.05)
-            gc.collect()
-            assert len(gc.get_objects()) - before < 600
+            # Threads of other tests and of the provider let go of theirs for a moment more.
+            wait_for(collected(lambda: len(gc.get_objects()) - before < 600))
 
 
 def _items(chunks, is_async):

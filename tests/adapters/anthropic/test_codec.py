@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from relay_adapter_anthropic.codec import CODEC
 from relay_core.codec_parts import sse_chunks
@@ -43,7 +41,14 @@ from tests.adapters.anthropic.samples import (
     delta,
     start,
 )
-from tests.adapters.codec_laws import assembled, damaged, json_values, key_paths, nested, recorded, survives
+from tests.adapters.codec_laws import (
+    HostileRequestsAndResponses,
+    HostileStreams,
+    RecordedRequests,
+    assembled,
+    key_paths,
+    nested,
+)
 
 
 def request(name):
@@ -394,32 +399,12 @@ class TestStreams:
         assert HEAD["message"]["content"] == []
 
 
-SETTINGS = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
-
-
-class TestHostileInput:
-    @SETTINGS
-    @given(json_values)
-    def test_any_json(self, native):
-        survives(CODEC, native, "request")
-        survives(CODEC, native, "response")
-
-    @SETTINGS
-    @given(damaged(list(REQUESTS.values())))
-    def test_damaged_requests(self, native):
-        survives(CODEC, native, "request")
-
-    @SETTINGS
-    @given(damaged(list(RESPONSES.values())))
-    def test_damaged_responses(self, native):
-        survives(CODEC, native, "response")
-
-    @SETTINGS
-    @given(damaged([STREAM]) | st.lists(json_values, max_size=5))
-    def test_damaged_streams(self, chunks):
-        native, facts = assembled(CODEC, chunks if isinstance(chunks, list) else [chunks])
-        assert facts.events == (len(chunks) if isinstance(chunks, list) else 1)
-        assert native is None or survives(CODEC, native, "response")
+class TestHostileInput(HostileRequestsAndResponses, HostileStreams):
+    codec = CODEC
+    requests = REQUESTS
+    responses = RESPONSES
+    stream = STREAM
+    always_readable = True
 
     def test_deep_nesting(self):
         deep = nested()
@@ -430,21 +415,14 @@ class TestHostileInput:
         assert assembled(CODEC, [{"type": "message_start", "message": {"x": deep}}])[1].events == 1
 
 
-@pytest.fixture(scope="module")
-def records():
-    return recorded("anthropic_messages")
+class TestRecordedTraffic(RecordedRequests):
+    codec = CODEC
+    formats = ("anthropic_messages",)
 
-
-class TestRecordedTraffic:
-    def test_requests_keep_the_laws(self, records):
-        assert min(len(check_lens(CODEC, record["request"])) for record in records) >= 8
-
-    def test_responses_and_streams_keep_the_laws_and_have_one_shape(self, records):
-        plain = [record["response"] for record in records if "response" in record]
-        streams = [assembled(CODEC, sse_chunks([record["sse"].encode()])) for record in records if "sse" in record]
+    def test_responses_and_streams_keep_the_laws_and_have_one_shape(self):
+        plain, streams = self.plain(), self.streamed()
         assert (len(plain) >= 40, len(streams) >= 25) == (True, True)
-        assert all(facts.complete for _, facts in streams)
-        for native in (*plain, *(native for native, _ in streams)):
+        for native in (*plain, *streams):
             assert check_lens(CODEC, native, side="response")
             view = CODEC.decode_response(native)
             assert (len(view.choices), view.finish.reason != "unknown", view.usage.total_tokens > 0) == (1, True, True)
@@ -454,4 +432,4 @@ class TestRecordedTraffic:
         own = {".usage.output_tokens_details", ".usage.output_tokens_details.thinking_tokens", ".stop_details"}
         shape = set().union(*map(key_paths, plain)) | own
         arguments = ".content[].input."
-        assert {path for native, _ in streams for path in key_paths(native) - shape if arguments not in path} == set()
+        assert {path for native in streams for path in key_paths(native) - shape if arguments not in path} == set()

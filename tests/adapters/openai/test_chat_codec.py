@@ -29,6 +29,7 @@ from relay_core.llm import (
     ToolResultPart,
 )
 from relay_core.testing.lens import check_lens
+from tests.adapters.codec_laws import kinds_of_edits
 from tests.adapters.openai.samples import CALL, CHAT_REQUESTS, CHAT_RESPONSES, FUNCTION, SCHEMA, USER
 
 codec = ChatCodec()
@@ -53,8 +54,7 @@ def with_parts(native, parts, index=0):
 class TestLaws:
     @pytest.mark.parametrize("name", CHAT_REQUESTS)
     def test_requests_keep_the_laws(self, name):
-        held = check_lens(codec, CHAT_REQUESTS[name])
-        kinds = {edit.split(" at ")[0] for edit in held}
+        kinds = kinds_of_edits(codec, CHAT_REQUESTS[name])
         assert kinds >= {"no edit", "messages inserted", "tools inserted", "param temperature set"}
 
     @pytest.mark.parametrize("name", CHAT_RESPONSES)

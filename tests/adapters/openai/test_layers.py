@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
+import openai
 import pytest
 
 from relay_core.testing.fake_provider import FakeProvider, Reply, Tokens
@@ -13,11 +15,12 @@ langchain = pytest.importorskip("langchain_openai", reason="LangChain is not ins
 langchain_adapter = pytest.importorskip("relay_adapter_langchain", reason="its adapter is not installed")
 anthropic_adapter = pytest.importorskip("relay_adapter_anthropic", reason="its adapter is not installed")
 langchain_anthropic = pytest.importorskip("langchain_anthropic", reason="LangChain for Anthropic is not installed")
+from langchain_core.language_models import FakeListChatModel  # noqa: E402  # after the checks
+
 import relay_adapter_openai as openai_adapter  # noqa: E402  # after the checks
 
 WAYS = ("invoke", "ainvoke", "stream", "astream", "batch")
 USAGE = Tokens(input=11, output=7)
-_UNKNOWN = pytest.mark.xfail(reason="LangChain's end of a streamed call has no response id, so the two are not matched")
 
 
 @pytest.fixture
@@ -77,7 +80,7 @@ def calls(rec):
 
 
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # LangChain keeps its HTTP clients for ever
-@pytest.mark.parametrize("way", [pytest.param(way, marks=_UNKNOWN) if "stream" in way else way for way in WAYS])
+@pytest.mark.parametrize("way", WAYS)
 def test_usage_is_counted_once_for_each_call(rec, ask, way):
     texts = ask(way)
     assert texts == ["Hello there"] * len(texts)
@@ -96,3 +99,52 @@ def test_policy_runs_once_for_each_call(rec, ask, way):
     rec.relay.register("guardrail", lambda call: asked.append(call.name), target="llm", name="count")
     texts = ask(way)
     assert len(asked) == len(texts)
+
+
+def _said(client):
+    return "".join(
+        chunk.choices[0].delta.content or ""
+        for chunk in client.chat.completions.create(
+            model="gpt-test", messages=[{"role": "user", "content": "hi"}], stream=True
+        )
+        if chunk.choices
+    )
+
+
+class Asking(FakeListChatModel):
+    """A model of its own that asks another one for something before it answers."""
+
+    client: Any
+    heard: list[str] = []
+
+    def _stream(self, *args, **kwargs):
+        self.heard.append(_said(self.client))
+        yield from super()._stream(*args, **kwargs)
+
+
+@pytest.mark.parametrize("where", ["between chunks", "inside"])
+def test_a_call_that_only_stands_near_is_no_duplicate(rec, where):
+    langchain_adapter.instrument(rec.relay)
+    try:
+        with (
+            FakeProvider(lambda request: Reply(text="Hello", usage=USAGE)) as provider,
+            openai.OpenAI(api_key="sk-test", base_url=provider.openai_url, max_retries=0) as client,
+        ):
+            openai_adapter.attach(client, rec.relay)
+            heard: list[str] = []
+            if where == "inside":
+                model = Asking(responses=["Something else"], client=client)
+                answer = "".join(chunk.text for chunk in model.stream("hi"))
+                heard = model.heard
+            else:
+                model = FakeListChatModel(responses=["Hello"])
+                answer = ""
+                for chunk in model.stream("hi"):
+                    answer += chunk.text
+                    heard.append(_said(client))
+    finally:
+        langchain_adapter.uninstrument()
+    assert answer == model.responses[0]
+    assert set(heard) == {"Hello"}
+    assert len(calls(rec)) == 1 + len(heard)
+    assert [end.metadata.get("relay.duplicate_of") for end in calls(rec)] == [None] * len(calls(rec))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 
 import pytest
 
 from relay_adapter_openai.codecs import codecs
 from relay_core.testing.lens import check_lens
+from tests.adapters.codec_laws import recorded
 
 CODECS = {codec.name: codec for codec in codecs()}
 LEAST = {"openai_chat": 450, "openai_responses": 80, "openai_embeddings": 20}
@@ -18,14 +17,7 @@ UNSUPPORTED = {"openai_embeddings": ["param", "tools"]}
 
 @pytest.fixture(scope="module", params=CODECS)
 def traffic(request):
-    folder = os.environ.get("RELAY_CORPUS")
-    if not folder:
-        pytest.skip("RELAY_CORPUS names no folder of recorded provider traffic")
-    file = Path(folder) / f"{request.param}.jsonl"
-    if not file.exists():
-        pytest.skip(f"RELAY_CORPUS has no {file.name}")
-    with file.open(encoding="utf-8") as lines:
-        return CODECS[request.param], [json.loads(line) for line in lines]
+    return CODECS[request.param], recorded(request.param)
 
 
 def fed(codec, text, size):

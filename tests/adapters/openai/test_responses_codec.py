@@ -26,6 +26,7 @@ from relay_core.llm import (
     ToolResultPart,
 )
 from relay_core.testing.lens import check_lens
+from tests.adapters.codec_laws import kinds_of_edits
 from tests.adapters.openai.samples import MESSAGE, RESPONSES_REQUESTS, RESPONSES_RESPONSES, SCHEMA, USER
 
 codec = ResponsesCodec()
@@ -51,8 +52,7 @@ def with_parts(native, change):
 class TestLaws:
     @pytest.mark.parametrize("name", RESPONSES_REQUESTS)
     def test_requests_keep_the_laws(self, name):
-        held = check_lens(codec, RESPONSES_REQUESTS[name])
-        kinds = {edit.split(" at ")[0] for edit in held}
+        kinds = kinds_of_edits(codec, RESPONSES_REQUESTS[name])
         assert kinds >= {"no edit", "messages inserted", "tools inserted", "param temperature set"}
 
     @pytest.mark.parametrize("name", RESPONSES_RESPONSES)

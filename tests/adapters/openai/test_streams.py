@@ -375,12 +375,12 @@ def test_time_is_linear_in_the_stream(kind):
 
     def spent(count):
         assembler = kind()
-        begin = time.process_time()
+        begin = time.thread_time()
         for _ in range(count):
             assembler.feed(event)
         result = assembler.result()
         assert b"word word" in json.dumps(result).encode()
-        return time.process_time() - begin
+        return time.thread_time() - begin
 
     small = min(spent(1000) for _ in range(3))
     assert spent(10_000) < 40 * small
