@@ -25,10 +25,11 @@ class Accounts:
 
     Attributes:
         sinks: the subscribers, those of scopes too.
+        queue: events that nobody has taken yet.
     """
 
     sinks: weakref.WeakSet[Sink]
-    _queue: deque[Event | Barrier]
+    queue: deque[Event | Barrier]
     _taken: Sequence[Event]  # from the queue, and not yet handed to the subscribers
     _moves: int  # odd while events move from the queue to the subscribers
 
@@ -50,7 +51,7 @@ class Accounts:
             before = self._standing(sinks)
             tallies = [sink.tally() for sink in sinks]
             delivered, total = (sum(counts) for counts in zip(*tallies, strict=True)) if tallies else (0, 0)
-            for event in (*self._queue.copy(), *self._taken):
+            for event in (*self.queue.copy(), *self._taken):
                 if not isinstance(event, Barrier):
                     total += len(event.route.sinks) if every else sinks[0] in event.route.sinks
             dropped = sum(sink.lost() for sink in sinks)

@@ -5,6 +5,7 @@ Keys without a value are left out. Bytes that are inline in a request are replac
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from relay_core.llm import (
@@ -13,7 +14,6 @@ from relay_core.llm import (
     ImagePart,
     LlmRequest,
     LlmResponse,
-    Node,
     ReasoningPart,
     RefusalPart,
     TextPart,
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
         Cost,
         Finish,
         Message,
+        Node,
+        Params,
         Part,
         ResponseFormat,
         ToolChoice,
@@ -37,18 +39,11 @@ if TYPE_CHECKING:
         Usage,
     )
 
-__all__ = ["annotate", "annotated_request", "annotated_response"]
+__all__ = ["annotate", "annotated_request", "annotated_response", "views_of"]
 
 _FINISH = {"stop": "complete", "length": "length", "tool_call": "tool_use", "content_filter": "content_filter"}
 _LENS_MARKS = {"immutable", "cache_breakpoint"}  # for who edits, not for who reads
-_USAGE = {
-    "prompt_tokens": "input_tokens",
-    "completion_tokens": "output_tokens",
-    "total_tokens": "total_tokens",
-    "cache_read_tokens": "input_cache_read",
-    "uncached_input_tokens": "input_uncached",
-    "reasoning_tokens": "output_reasoning",
-}
+_EMPTY: tuple[Any, ...] = ({}, [])
 
 
 def annotated_request(view: LlmRequest) -> dict[str, Any]:
@@ -59,24 +54,22 @@ def annotated_request(view: LlmRequest) -> dict[str, Any]:
         >>> annotated_request(LlmRequest(model="m", messages=[Message.user("hi")]).replace(max_output_tokens=9))
         {'messages': [{'role': 'user', 'content': 'hi'}], 'model': 'm', 'params': {'max_tokens': 9}}
     """
-    params = view.params
-    common = {"temperature": params.temperature, "max_tokens": params.max_output_tokens, "top_p": params.top_p}
-    conversation = view.conversation
+    api, conversation = view.api, view.conversation
+    found = {**view.extra, "messages": [item for message in view.messages for item in _messages(message, api)]}
     fields = {
-        "instructions": _content(view.instructions, view.api),
+        "instructions": _content(view.instructions, api) if view.instructions else None,
         "model": view.model,
-        "params": _filled({**common, "stop": None if params.stop is None else list(params.stop)}),
-        "tools": [_tool(tool, view.api) for tool in view.tools],
-        "tool_choice": _tool_choice(view.tool_choice, view.api),
+        "params": _params(view.params),
+        "tools": [_tool(tool, api) for tool in view.tools] if view.tools else None,
+        "tool_choice": _tool_choice(view.tool_choice, api),
         "parallel_tool_calls": view.parallel_tool_calls,
-        "reasoning": _plain(view.reasoning),
+        "reasoning": None if view.reasoning is None else _plain(view.reasoning),
         "stream": view.stream,
         "metadata": view.metadata,
         "previous_response_id": conversation.previous_response_id if conversation else None,
         "api_specific": _api_specific(view),
     }
-    messages = [item for message in view.messages for item in _messages(message, view.api)]
-    return {**view.extra, "messages": messages, **_filled(fields)}
+    return _fill(found, fields)
 
 
 def annotated_response(view: LlmResponse) -> dict[str, Any]:
@@ -91,29 +84,47 @@ def annotated_response(view: LlmResponse) -> dict[str, Any]:
         >>> answer["message"], answer["finish_reason"], answer["usage"]["prompt_tokens"]
         ('4', 'complete', 9)
     """
-    several = len(view.choices) > 1
+    api, choices = view.api, view.choices
     specific = {**view.api_specific, "system_fingerprint": view.system_fingerprint, "service_tier": view.service_tier}
+    found = {**view.extra}
+    _fill(found, {"id": view.id, "model": view.model})
+    if choices:
+        found.update(_choice(choices[0], api))
     fields = {
-        "id": view.id,
-        "model": view.model,
-        **(_choice(view.choices[0], view.api) if view.choices else {}),
-        "choices": [{"index": item.index, **_choice(item, view.api)} for item in view.choices] if several else None,
+        "choices": [{"index": item.index, **_choice(item, api)} for item in choices] if len(choices) > 1 else None,
         "usage": _usage(view.usage, view.cost),
         "request_id": view.request_id,
         "created": view.created,
-        "api_specific": _tagged(view.api, _filled(specific)),
+        "api_specific": _tagged(api, _filled(specific)),
     }
-    return {**view.extra, **_filled(fields)}
+    return _fill(found, fields)
 
 
 def _filled(fields: dict[str, Any]) -> dict[str, Any]:
     """Without unknown and empty values; ``""``, ``0`` and ``False`` are values."""
-    return {name: value for name, value in fields.items() if value is not None and value not in ({}, [])}
+    return {name: value for name, value in fields.items() if value or (value is not None and value not in _EMPTY)}
 
 
-def _plain(node: Node | None) -> dict[str, Any]:
-    names = [] if node is None else [name for name in node.compared_fields() if name not in _LENS_MARKS]
-    return _filled({name: getattr(node, name) for name in names})
+def _fill(found: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
+    """Add the fields that have a value."""
+    found.update(_filled(fields))
+    return found
+
+
+def _params(params: Params) -> dict[str, Any]:
+    stop = params.stop
+    return _filled(
+        {
+            "temperature": params.temperature,
+            "max_tokens": params.max_output_tokens,
+            "top_p": params.top_p,
+            "stop": None if stop is None else list(stop),
+        }
+    )
+
+
+def _plain(node: Node) -> dict[str, Any]:
+    return _filled({name: getattr(node, name) for name in node.compared_fields() if name not in _LENS_MARKS})
 
 
 def _native(provider: str, kind: str, value: Any) -> dict[str, Any]:
@@ -125,18 +136,23 @@ def _tagged(api: str, fields: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _api_specific(view: LlmRequest) -> dict[str, Any] | None:
-    params = view.params
-    names = ("top_k", "seed", "n", "presence_penalty", "frequency_penalty")
-    fields = {name: getattr(params, name) for name in names}
-    conversation = _plain(view.conversation)
-    conversation.pop("previous_response_id", None)
-    form = {"response_format": _response_format(view.response_format)}
-    return _tagged(view.api, _filled({**view.api_specific, **fields, **form, **conversation}))
+    params, form, conversation = view.params, view.response_format, view.conversation
+    fields = {
+        **view.api_specific,
+        "top_k": params.top_k,
+        "seed": params.seed,
+        "n": params.n,
+        "presence_penalty": params.presence_penalty,
+        "frequency_penalty": params.frequency_penalty,
+        "response_format": None if form is None else _response_format(form),
+    }
+    if conversation is not None:
+        fields.update(_plain(conversation))
+        fields.pop("previous_response_id", None)
+    return _tagged(view.api, _filled(fields))
 
 
-def _response_format(form: ResponseFormat | None) -> dict[str, Any]:
-    if form is None:
-        return {}
+def _response_format(form: ResponseFormat) -> dict[str, Any]:
     inner = _filled({"name": form.name, "schema": form.schema, "strict": form.strict})
     return _filled({"type": "json_object" if form.type == "json" else form.type, "json_schema": inner})
 
@@ -159,32 +175,44 @@ def _tool_choice(choice: ToolChoice | None, api: str) -> Any:
 
 def _messages(message: Message, api: str) -> Iterable[dict[str, Any]]:
     """One neutral message; tool results become messages of their own, since an ATOF message answers one call."""
-    results = [part for part in message.parts if isinstance(part, ToolResultPart)]
-    rest = [part for part in message.parts if not isinstance(part, ToolResultPart)]
+    parts = message.parts
+    if len(parts) == 1 and type(parts[0]) is TextPart:
+        yield _named({"role": message.role, "content": parts[0].text}, message.name)
+        return
+    results = [part for part in parts if isinstance(part, ToolResultPart)]
     for result in results:
         content = _content(result.parts, api)
         fields = {"tool_call_id": result.call_id, "name": result.name or message.name, "is_error": result.is_error}
-        yield {"role": "tool", "content": "" if content is None else content, **_filled(fields)}
+        yield _fill({"role": "tool", "content": "" if content is None else content}, fields)
+    rest = [part for part in parts if not isinstance(part, ToolResultPart)] if results else parts
     if not rest and results:
         return
     calls = [part for part in rest if isinstance(part, ToolCallPart)]
-    content = _content([part for part in rest if not isinstance(part, ToolCallPart)], api)
+    content = _content([part for part in rest if not isinstance(part, ToolCallPart)] if calls else rest, api)
     if content is None and not calls:
         content = ""
-    yield {
-        "role": message.role,
-        **_filled({"content": content, "tool_calls": [_request_call(call) for call in calls], "name": message.name}),
-    }
+    fields = {"content": content, "tool_calls": [_request_call(call) for call in calls]}
+    yield _named(_fill({"role": message.role}, fields), message.name)
+
+
+def _named(found: dict[str, Any], name: str | None) -> dict[str, Any]:
+    if name is not None:
+        found["name"] = name
+    return found
 
 
 def _request_call(call: ToolCallPart) -> dict[str, Any]:
     function = {"name": call.name, "arguments": call.arguments_raw or "{}"}
-    return {**_filled({"id": call.id}), "type": "function", "function": function}
+    found: dict[str, Any] = {} if call.id is None else {"id": call.id}
+    found["type"], found["function"] = "function", function
+    return found
 
 
 def _response_call(call: ToolCallPart) -> dict[str, Any]:
     arguments = call.arguments_raw if call.arguments is None else call.arguments
-    return {**_filled({"id": call.id}), "name": call.name, "arguments": {} if arguments is None else arguments}
+    found: dict[str, Any] = {} if call.id is None else {"id": call.id}
+    found["name"], found["arguments"] = call.name, {} if arguments is None else arguments
+    return found
 
 
 def _content(parts: Sequence[Part], api: str) -> Any:
@@ -233,12 +261,17 @@ def _media(part: ImagePart | AudioPart | VideoPart | FilePart, kind: str) -> dic
 
 
 def _choice(choice: Choice, api: str) -> dict[str, Any]:
-    reasoning = [part.text for part in choice.parts if isinstance(part, ReasoningPart) and part.text]
-    said = [part for part in choice.parts if not isinstance(part, ToolCallPart | ReasoningPart)]
+    parts = choice.parts
+    finish = _finish(choice.finish)
+    if len(parts) == 1 and type(parts[0]) is TextPart:
+        fields: dict[str, Any] = {"message": parts[0].text, "finish_reason": finish}
+        return fields if finish is not None else {"message": parts[0].text}
+    reasoning = [part.text for part in parts if isinstance(part, ReasoningPart) and part.text]
+    said = [part for part in parts if not isinstance(part, ToolCallPart | ReasoningPart)]
     fields = {
         "message": _content(said, api),
-        "tool_calls": [_response_call(call) for call in choice.tool_calls],
-        "finish_reason": _finish(choice.finish),
+        "tool_calls": [_response_call(part) for part in parts if isinstance(part, ToolCallPart)],
+        "finish_reason": finish,
         "reasoning_content": "\n".join(reasoning) if reasoning else None,
     }
     return _filled(fields)
@@ -253,12 +286,38 @@ def _finish(finish: Finish | None) -> Any:
 def _usage(usage: Usage | None, cost: Cost | None) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     if usage is not None:
-        fields = {name: getattr(usage, attribute) for name, attribute in _USAGE.items()}
+        asked, told = usage.input_tokens, usage.output_tokens
         short, long = usage.input_cache_write, usage.input_cache_write_1h
-        fields["cache_write_tokens"] = None if short is None and long is None else (short or 0) + (long or 0)
+        fields = {
+            "prompt_tokens": asked,
+            "completion_tokens": told,
+            "total_tokens": usage.reported_total if asked is None or told is None else asked + told,
+            "cache_read_tokens": usage.input_cache_read,
+            "uncached_input_tokens": usage.input_uncached,
+            "reasoning_tokens": usage.output_reasoning,
+            "cache_write_tokens": None if short is None and long is None else (short or 0) + (long or 0),
+        }
     if cost is not None:
         fields["cost"] = {"total": float(cost.decimal), "currency": cost.currency, "source": cost.source}
     return _filled(fields)
+
+
+def views_of(event: Any) -> dict[str, Any]:
+    """Make the annotated views of an LLM event; parts of them may be frozen.
+
+    A codec that has a function ``annotated`` makes them itself, of the frozen payload, and need not read again what it
+    has read before. It is given the phase, the payload and the runtime's `relay_core.payloads.Encoder`, which knows what
+    observers may see; where it gives None or raises, `annotate` makes them.
+    """
+    phase, view = event.scope_category, event.view
+    if "data_replaced" in (event.cache or ()):
+        return annotate(view, phase, event.data, replaced=True)
+    quick = getattr(view, "annotated", None)
+    found: dict[str, Any] | None = None
+    if quick is not None and event.raw is not None:
+        with suppress(Exception):
+            found = quick(phase, event.frozen(), event.encoder)
+    return annotate(view, phase, event.data, replaced=False) if found is None else found
 
 
 def annotate(view: Any, phase: str, data: Any, *, replaced: bool) -> dict[str, Any]:

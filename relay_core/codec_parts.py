@@ -171,6 +171,8 @@ def decimal_of(value: Any) -> int | None:
         >>> decimal_of(3), decimal_of(28.0), decimal_of(-1), decimal_of("3")
         (3, 28, None, None)
     """
+    if value is None:  # most counts are not there
+        return None
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
@@ -202,9 +204,11 @@ def copy_fields(native: Any, *, keep: Collection[str] | None = None, drop: Colle
         ({'b': [2], 'c': 3}, {'a': 1})
     """
     table = table_of(native)
-    return {
-        name: copy_json(value) for name, value in table.items() if name not in drop and (keep is None or name in keep)
-    }
+    if keep is None:
+        names = [name for name in table if name not in drop]
+    else:
+        names = [name for name in table if name in keep and name not in drop]
+    return {name: copy_json(table[name]) for name in names} if names else {}
 
 
 def known(**fields: Any) -> dict[str, Any]:

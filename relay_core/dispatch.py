@@ -56,7 +56,7 @@ class Dispatcher(Accounts):
         self._max_events = settings.queue.max_events
         self._max_bytes = settings.queue.max_bytes
         self._wait = settings.queue.block_timeout
-        self._busy = min(_BUSY, self._max_events)
+        self.room = min(_BUSY, self._max_events)  # for events that nothing needs to be known of
         self._light = self._max_bytes // (2 * self._max_events)  # so many bytes are not worth counting
         self.closed = False
         self.refusing = False
@@ -66,11 +66,11 @@ class Dispatcher(Accounts):
 
     def _reset(self) -> None:
         """Start from nothing: at first, and in a forked child, which owns no thread, lock or event of its parent."""
-        self._queue = deque()
+        self.queue = deque()
         self._lock = threading.RLock()  # signal handlers and finalizers emit too, in the middle of anything here
         self._wake = Alarm()
         self._space = Alarm()
-        self._idle = True
+        self.idle = True
         self._working = threading.Event()
         self._worker: threading.Thread | None = None
         self._watcher: threading.Thread | None = None
@@ -97,16 +97,15 @@ class Dispatcher(Accounts):
 
     def put(self, event: Event) -> None:
         """Accept an event, or account for why not. Never raises, never does I/O, waits only within the block policy."""
-        queue = self._queue
-        queued = len(queue)
-        if queued >= self._busy or self.refusing:
-            self._put_busy(event, queued)
-            return
-        queue.append(event)
-        if self._idle:
-            self._rouse()
+        if len(self.queue) < self.room:
+            self.queue.append(event)
+            if self.idle:
+                self.rouse()
+        else:
+            self._put_busy(event)
 
-    def _put_busy(self, event: Event, queued: int) -> None:
+    def _put_busy(self, event: Event) -> None:
+        queued = len(self.queue)
         if self.refusing:
             self._drop(event, self._refusal)
             return
@@ -118,14 +117,14 @@ class Dispatcher(Accounts):
         if queued >= self._max_events or self._bytes - self._bytes_done > self._max_bytes:
             self._put_full(event)
             return
-        self._queue.append(event)
-        if self._idle:
-            self._rouse()
+        self.queue.append(event)
+        if self.idle:
+            self.rouse()
 
     def _full(self, event: Event) -> bool:
         reserve = 2 if is_root(event) or held(self._lock) else 1  # roots are the last to go
         return (
-            len(self._queue) >= self._max_events * reserve or self._bytes - self._bytes_done > self._max_bytes * reserve
+            len(self.queue) >= self._max_events * reserve or self._bytes - self._bytes_done > self._max_bytes * reserve
         )
 
     def _put_full(self, event: Event) -> None:
@@ -141,18 +140,18 @@ class Dispatcher(Accounts):
                     sink.drop("deadline" if sink.policy == "block" else "queue_full")
         if kept:
             event.route = event.route if kept is sinks else event.route.with_sinks(kept)
-            self._queue.append(event)
+            self.queue.append(event)
         else:
             with self._lock:
                 self._bytes_done += event.weight
-        self._rouse()
+        self.rouse()
 
     def _wait_for_space(self, event: Event, waiting: list[Sink]) -> bool:
         if self._waits_for_itself():
             return False  # a subscriber that emits, or a signal handler amid a `put`
         deadline = time.monotonic() + self._wait
         while self._full(event):
-            self._rouse()
+            self.rouse()
             left = deadline - time.monotonic()
             if left <= 0:
                 for sink in waiting:
@@ -167,7 +166,7 @@ class Dispatcher(Accounts):
         if held(self._lock):
             return False  # this very thread was interrupted while it moved events
         with self._lock:  # the worker takes nothing meanwhile
-            queue, fallback = self._queue, -1
+            queue, fallback = self.queue, -1
             for index in range(min(len(queue), _SCAN)):
                 old = queue[index]
                 if isinstance(old, Barrier) or sink not in old.route.sinks:
@@ -183,26 +182,26 @@ class Dispatcher(Accounts):
             return True
 
     def _give_up(self, index: int, sink: Sink) -> None:
-        old: Any = self._queue[index]
+        old: Any = self.queue[index]
         left = tuple(s for s in old.route.sinks if s is not sink)
         self._moves += 1
         old.route = old.route.with_sinks(left)
         sink.drop("queue_full")
         if not left:
-            del self._queue[index]
+            del self.queue[index]
             self._bytes_done += old.weight
         self._moves += 1
 
     def refuse(self, reason: str) -> None:
         """Accept no event any more; those that come are counted as dropped for this reason."""
         self._refusal = reason
-        self.refusing = True
+        self.refusing, self.room = True, 0
 
     def _drop(self, event: Event, reason: str) -> None:
         for sink in event.route.sinks:
             sink.drop(reason)
 
-    def _rouse(self) -> None:
+    def rouse(self) -> None:
         """Wake the worker; start it at the first event."""
         if self._worker is None and not held(self._lock):
             with self._lock:
@@ -236,15 +235,15 @@ class Dispatcher(Accounts):
             if ticks < _IDLE_TICKS:
                 self._wake.wait(_TICK)
                 continue
-            self._idle = True
-            if not self._queue and self._worker is me:
+            self.idle = True
+            if not self.queue and self._worker is me:
                 self._wake.wait()
-            self._idle = False
+            self.idle = False
             ticks = 0
 
     def _work(self, me: threading.Thread) -> bool:
         """Do one batch, or the rest of the one that a replaced worker left. Returns whether there was anything."""
-        self._idle = False
+        self.idle = False
         try:
             worked = bool(self._plan or self._taken or self._barrier) or self._take()
             if not self._prepare(me):
@@ -290,7 +289,7 @@ class Dispatcher(Accounts):
         with self._lock:
             self._moves += 1
             taken: list[Any] = []
-            self._taken, queue = taken, self._queue
+            self._taken, queue = taken, self.queue
             with suppress(IndexError):  # a finalizer amid this may shut everything down
                 taken.extend(starmap(queue.popleft, repeat((), min(len(queue), _BATCH))))
             if self._barriers and Barrier in (kinds := list(map(type, taken))):
@@ -403,13 +402,13 @@ class Dispatcher(Accounts):
         return self.report(timed_out=not self._settle(timeout, close=False))
 
     def _settle(self, timeout: float, *, close: bool) -> bool:
-        if self._worker is None and not self._queue:
+        if self._worker is None and not self.queue:
             return True
         barrier = Barrier(time.monotonic() + timeout, close=close)
         with self._lock:
             self._barriers += 1
-        self._queue.append(barrier)
-        self._rouse()
+        self.queue.append(barrier)
+        self.rouse()
         if self._worker is None:  # at interpreter exit no thread can start
             self._worker = threading.current_thread()
             while self._work(self._worker):
@@ -420,12 +419,12 @@ class Dispatcher(Accounts):
         """Flush, close the subscribers, end the worker. Events after that are counted as dropped."""
         with self._lock:
             first, self.closed = not self.closed, True
-            self.refusing = True
+            self.refusing, self.room = True, 0
         if not first:
             return self.report(timed_out=self.pending() > 0)
         if self._waits_for_itself():
             done = False
-        elif self._worker is None and not self._queue:
+        elif self._worker is None and not self.queue:
             done = self._close_unused(timeout)
         else:
             done = self._settle(timeout, close=True)
@@ -444,8 +443,8 @@ class Dispatcher(Accounts):
         return True
 
     def _give_up_rest(self) -> None:
-        while self._queue:
-            item = self._queue.popleft()
+        while self.queue:
+            item = self.queue.popleft()
             if not isinstance(item, Barrier):
                 self._drop(item, "shutdown")
         self._drop_taken("shutdown")  # a sanitizer may hang

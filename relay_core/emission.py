@@ -5,11 +5,12 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from relay_core.events import ChunkNote, Deferred, MarkDetail, MarkEvent, ScopeEvent
 from relay_core.ids import next_number
-from relay_core.payloads import Encoder
+from relay_core.payloads import Encoder, freeze
 from relay_core.skills import skills_in
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Emitter:
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
         self.encoder = Encoder(relay.settings.payload, relay.settings.redaction)
-        self._freeze = self.encoder.freeze
+        self._freeze = partial(freeze, limits=relay.settings.payload)
         self._put = relay.dispatcher.put
         _register_exit()
 

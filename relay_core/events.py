@@ -169,8 +169,7 @@ class Event(msgspec.Struct, eq=False, gc=False):
         if unknown:
             raise UsageError(f"an event's {', '.join(sorted(unknown))} cannot be replaced; {sorted(_REPLACEABLE)} can")
         made: Event = msgspec.structs.replace(self)
-        made.cache = dict(self.cache) if self.cache else {}
-        made.cache.pop("json", None)
+        made.cache = {key: value for key, value in (self.cache or {}).items() if key not in ("json", "views")}
         encoder = self.encoder
         for field in changes.keys() & {"data", "metadata", "category_profile"}:
             value = encoder.tree(encoder.freeze(changes[field]), markers=True)
@@ -241,24 +240,27 @@ class Event(msgspec.Struct, eq=False, gc=False):
         return value
 
     def _make_data(self) -> Any:
+        raw = self.frozen()
+        return None if raw is None else self.encoder.tree(raw)
+
+    def frozen(self) -> Any:
+        """The payload as `relay_core.payloads.freeze` gives it."""
         raw = self.raw
-        if raw is None:
-            return None
         if type(raw) in _MADE_LATE:
             while type(raw) in _MADE_LATE:  # what is put together late may be shown late too
                 raw = raw.make()
             raw = self.raw = self.encoder.freeze(raw)
-        return self.encoder.tree(raw)
+        return raw
 
     def _data_json(self) -> bytes:
         """The payload's JSON without a detour over Python values where nobody asked for those."""
-        raw = self.raw
-        if (self.cache is not None and "data" in self.cache) or type(raw) in _MADE_LATE:
+        if self.cache is not None and "data" in self.cache:
             return _encode(self.data)
+        raw = self.frozen()
         return b"null" if raw is None else self.encoder.json(raw)
 
     def _profile_json(self) -> bytes:
-        if self.view is None and (self.cache is None or "category_profile" not in self.cache):
+        if self.cache is None or "category_profile" not in self.cache:
             raw = self.raw_profile
             return self.encoder.json(raw) if raw else b"null" if raw is None else b"{}"
         return _encode(self.category_profile)
@@ -357,8 +359,9 @@ class ScopeEvent(Event, eq=False, gc=False):
 
         Of all that report one response, the first whose metadata is read owns its usage.
         """
-        view: dict[str, Any] = (self.category_profile or {}).get("annotated_response") or {}
-        response_id = view.get("id")
+        known = self.category_profile if self.cache and "category_profile" in self.cache else self._views()
+        view: Any = (known or {}).get("annotated_response") or {}
+        response_id = getattr(view, "value", view).get("id")  # it may be a part that is frozen
         if not isinstance(response_id, str) or not response_id:
             return {}
         first = responses_of(self.encoder).first(response_id, self.uuid)
@@ -366,21 +369,33 @@ class ScopeEvent(Event, eq=False, gc=False):
 
     def _make_profile(self) -> dict[str, Any] | None:
         profile: dict[str, Any] | None = Event._make_profile(self)
-        if self.view is None:
-            return profile
-        from relay_core.annotations import annotate  # noqa: PLC0415  # only LLM events with a codec need it
-
-        replaced = "data_replaced" in (self.cache or ())
-        found = annotate(self.view, self.scope_category, self.data, replaced=replaced)
+        found = None if self.view is None else self._views()
         return {**(profile or {}), **self.encoder.tree(self.encoder.freeze(found))} if found else profile
+
+    def _views(self) -> dict[str, Any]:
+        from relay_core.annotations import views_of  # noqa: PLC0415  # only LLM events with a codec need it
+
+        return self._cached("views", lambda: views_of(self))
+
+    def _profile_json(self) -> bytes:
+        given = Event._profile_json(self)
+        is_whole = self.view is None or "category_profile" in (self.cache or ())
+        found = None if is_whole else self._views()
+        if not found:
+            return given
+        if given.find(b'"annotated_re') >= 0 or given.find(b'"$relay"') >= 0:
+            return _encode(self.category_profile)
+        views = self.encoder.views(found)
+        return b"%b,%b" % (given[:-1], views[1:]) if given not in (b"null", b"{}") else views
 
     def _metadata_json(self) -> bytes:
         """The metadata's JSON; what an uneventful end adds to it is known."""
-        if self.view is None and (self.cache is None or "metadata" not in self.cache):
+        if self.cache is None or "metadata" not in self.cache:
             raw = self.raw_metadata
             if self.detail == "start":
                 return b"null" if raw is None else self.encoder.json(raw)
-            if self.source.status == "ok":
+            source = self.source
+            if source.status == "ok" and (self.view is None or source.category != "llm" or not self._make_ownership()):
                 given = b"{}" if raw is None else self.encoder.json(raw)
                 if given == b"{}":
                     return _UNEVENTFUL

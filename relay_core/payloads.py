@@ -19,6 +19,7 @@ import msgspec
 from relay_core.payload_census import glance, look
 from relay_core.payload_hooks import KEEP, Note, reduce_object
 from relay_core.payload_scan import KEY_CHARS, Scan
+from relay_core.payload_texts import Names, clean_text
 from relay_core.payload_tree import MARKER, Bounds, Normaliser
 from relay_core.payload_types import type_name, type_of
 from relay_core.payload_walk import walk
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["DEFAULT_LIMITS", "Encoder", "Frozen", "Limits", "Packed", "freeze"]
-
-_NAME_CHARS: Final = 1024
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,6 +52,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 DEFAULT_LIMITS: Final = Limits()
+_UNMADE: Final = (None, b"")
 
 
 class Frozen:
@@ -63,17 +63,57 @@ class Frozen:
     Args:
         value: what `freeze` gave.
 
+    Attributes:
+        base: of a list of such parts, a list that it begins with, and with how many of it; until its JSON is made.
+        joined: the encoder that has put the JSON of such a list together.
+        reading: what a codec has read of it, if it keeps that here.
+        heard: what a codec has read of the list that it is in, if it keeps that here.
+
     Example:
         >>> message = Frozen(freeze({"role": "user", "content": "hi"}))
         >>> Encoder().json({"messages": [message, message]})
         b'{"messages":[{"role":"user","content":"hi"},{"role":"user","content":"hi"}]}'
     """
 
-    __slots__ = ("_made", "value")
+    __slots__ = ("_made", "_make", "_value", "base", "heard", "joined", "reading")
 
     def __init__(self, value: Any) -> None:
-        self.value = value
-        self._made: tuple[Encoder | None, bytes] = (None, b"")
+        self._value = value
+        self._make: Callable[[], Any] | None = None
+        self._made: tuple[Encoder | None, bytes] = _UNMADE
+        self.base: tuple[Frozen, int] | None = None
+        self.joined: Encoder | None = None
+        self.reading: Any = None
+        self.heard: Any = None
+
+    @classmethod
+    def late(cls, make: Callable[[], Any]) -> Frozen:
+        """Hold a part that is made when it is first read, by whichever thread that is.
+
+        Args:
+            make: gives something frozen, or plain values that nobody else holds. It must not raise.
+
+        Example:
+            >>> Encoder().json({"who": Frozen.late(lambda: {"name": "Ann"})})
+            b'{"who":{"name":"Ann"}}'
+        """
+        part = cls(None)
+        part._make = make
+        return part
+
+    @property
+    def known(self) -> Any:
+        """What is frozen; None if it is still to be made."""
+        return self._value
+
+    @property
+    def value(self) -> Any:
+        """What is frozen."""
+        make = self._make
+        if make is not None:
+            self._value = make()
+            self._make = None  # after: another thread may read meanwhile
+        return self._value
 
 
 def _hook(obj: Any) -> Any:
@@ -86,15 +126,18 @@ def _hook(obj: Any) -> Any:
 
 
 _copy: Final = partial(msgspec.to_builtins, builtin_types=(*KEEP, Frozen, Note), enc_hook=_hook)
+_pack: Final = msgspec.msgpack.Encoder().encode
 _pack_into: Final = msgspec.msgpack.Encoder().encode_into
 _OWN: Final = frozenset(map(id, (Frozen, Note)))  # a class may forge its hash
 _ATOMS: Final = frozenset(map(id, (str, int, float, bool, type(None), bytes))) | _OWN
-_SIZES: Final = (480, 8_192, 65_536, 1_048_576)  # bytes
-_BUFFERS: Final = ((), _SIZES[1:], _SIZES)  # by what `glance` says
+_BUFFERS: Final = (2_048, 32_768, 262_144, 1_048_576)  # bytes
 _unpack: Final = msgspec.msgpack.Decoder().decode
 _write: Final = msgspec.json.Encoder().encode
 _read: Final = msgspec.json.Decoder().decode
 _COMPARED: Final = 16_384  # bytes of JSON; larger payloads are looked at value by value, which takes no longer then
+_SHORT: Final = 64  # bytes; payloads like the name of a model come again and again
+_SHORTS: Final = 1_024
+_PARTS: Final = frozenset({Frozen})
 _long_text: Final = re.compile(rb"\xda[\x04-\xff]|\xdb").search  # how MessagePack begins text above `KEY_CHARS` bytes
 _UNREADABLE: Final = Note({"unreadable": True})
 
@@ -132,7 +175,12 @@ def freeze(obj: Any, limits: Bounds = DEFAULT_LIMITS) -> Any:
         known = glance(obj)
     except Exception:  # noqa: BLE001  # another thread changes it; a key is no text
         known = 0
-    for size in _BUFFERS[known]:
+    if known == 2:  # few values with little text
+        try:
+            return Packed(_pack(obj))
+        except Exception:  # noqa: BLE001  # half a surrogate pair, an enormous number
+            known = 0
+    for size in _BUFFERS if known else ():
         buffer = bytearray(size)
         view = memoryview(buffer)  # while it is there, the encoder cannot let the buffer grow
         try:
@@ -190,7 +238,8 @@ class Encoder:
         self.redactor: Redactor = redaction
         self._suspicious = redaction.suspicious
         self._compared = min(_COMPARED, limits.max_string, limits.max_bytes, 2 * limits.max_items)
-        self.name: Callable[[Any], str] = _Names(self.redactor).get
+        self._short: dict[bytes, bytes] = {}
+        self.name: Callable[[Any], str] = Names(self.redactor).get
 
     def freeze(self, obj: Any) -> Any:
         """Take a snapshot, see `freeze`.
@@ -222,11 +271,37 @@ class Encoder:
             >>> Encoder().json({"a": (1, 2)})
             b'{"a":[1,2]}'
         """
-        if type(frozen) is Packed:
-            json = self._plain(frozen.data)
+        kind = type(frozen)
+        if kind is Packed:
+            json = self._packed(frozen.data)
+            if json is not None:
+                return json
+        elif kind is Frozen and not markers:
+            return self._whole(frozen)
+        elif not markers and (kind is dict or (kind is str and len(frozen) <= KEY_CHARS)):
+            json = self._small(frozen) if kind is dict else self._line(frozen)
             if json is not None:
                 return json
         return self._encode(frozen, markers)[0]
+
+    def _line(self, text: str) -> bytes | None:
+        """Give the JSON of a short text that needs no change."""
+        try:
+            json = _write(text)
+            return None if len(text) > self.limits.max_string or self._suspicious(json) else json
+        except Exception:  # noqa: BLE001  # half a surrogate pair
+            return None
+
+    def _packed(self, data: bytes) -> bytes | None:
+        """Give the JSON of a packed payload, see `_plain`; of a short one as it was known before."""
+        if len(data) > _SHORT:
+            return self._plain(data)
+        json = self._short.get(data)
+        if json is None and (json := self._plain(data)) is not None:
+            if len(self._short) >= _SHORTS:
+                self._short.clear()
+            self._short[data] = json
+        return json
 
     def _plain(self, data: bytes) -> bytes | None:
         """Give the JSON of a packed payload that needs no change and is small enough to keep all limits by its size.
@@ -246,6 +321,22 @@ class Encoder:
             return None
         return None if json.find(b"$") >= 0 and json.find(b'$relay"') >= 0 else json
 
+    def views(self, found: dict[str, Any]) -> bytes:
+        """Encode the annotated views of an event: an object of views, each perhaps a `Frozen` one.
+
+        Args:
+            found: the views by name.
+
+        Example:
+            >>> Encoder().views({"annotated_request": Frozen({"model": "m"})})
+            b'{"annotated_request":{"model":"m"}}'
+        """
+        if len(found) == 1:
+            [(name, view)] = found.items()
+            if type(view) is Frozen:
+                return b'{"%b":%b}' % (name.encode(), self._whole(view))
+        return self.json(self.freeze(found))
+
     def tree(self, frozen: Any, *, markers: bool = False) -> Any:
         """Make the tree that `json` would decode to.
 
@@ -260,6 +351,8 @@ class Encoder:
             >>> Encoder().tree({1: b"ab"})
             {'1': {'$relay': {'type': 'bytes', 'size': 2, 'base64': 'YWI='}}, '$relay': {'keys': ['int']}}
         """
+        if type(frozen) is Frozen and not markers:
+            return msgspec.json.decode(self._whole(frozen))
         json, tree = self._encode(frozen, markers)
         return msgspec.json.decode(json) if tree is _NONE else tree
 
@@ -276,7 +369,7 @@ class Encoder:
             >>> Encoder().text("login with password=hunter2 failed")
             'login with password=[REDACTED] failed'
         """
-        return _clean_text(text, self.redactor, self.limits.max_string)
+        return clean_text(text, self.redactor, self.limits.max_string)
 
     # Two results: the tree is given where it was made on the way.
     def _encode(self, frozen: Any, markers: bool) -> tuple[bytes, Any]:
@@ -298,7 +391,7 @@ class Encoder:
                 skeleton = msgspec.json.encode(frozen, enc_hook=_hole)
                 if skeleton.find(b'$relay"') >= 0 or self.redactor.suspicious(skeleton):
                     return None
-                raws = {id(part): self._part(part) for part in parts}
+                raws = {id(part): msgspec.Raw(self._whole(part)) for part in parts}
                 json = msgspec.json.encode(frozen, enc_hook=lambda part: raws[id(part)])
                 return (json, _NONE) if len(json) <= self.limits.max_bytes else None
             json = msgspec.json.encode(frozen)
@@ -314,12 +407,58 @@ class Encoder:
         clean = self.redactor.scrub_tree(tree)
         return (json if clean is tree else msgspec.json.encode(clean)), clean
 
-    def _part(self, part: Frozen) -> msgspec.Raw:
+    def _whole(self, part: Frozen) -> bytes:
         maker, json = part._made  # pyright: ignore[reportPrivateUsage]  # one module, two classes
         if maker is not self:
-            json = self.json(part.value)
+            value = part.value if part._make is not None else part._value  # pyright: ignore[reportPrivateUsage]  # see above
+            kind = type(value)
+            made = self._row(part, value) or self._small(value) if kind is list else None
+            json = self.json(value) if made is None else made
             part._made = (self, json)  # pyright: ignore[reportPrivateUsage]  # at once: encoders may run in parallel
-        return msgspec.Raw(json)
+        return json
+
+    def _row(self, part: Frozen, parts: list[Any]) -> bytes | None:
+        """Give the JSON of a list of parts only, such as the messages of a chat; None for any other list."""
+        if len(parts) > self.limits.max_items or not _PARTS.issuperset(map(type, parts)):
+            return None
+        base = part.base
+        head = None if base is None else self._head(*base)
+        rest = parts if base is None or head is None else parts[base[1] :]
+        texts = [text if (text := item._made[1]) and item._made[0] is self else self._whole(item) for item in rest]  # pyright: ignore[reportPrivateUsage]  # see _whole
+        json = b"[%b]" % b",".join(texts if head is None else [head, *texts])
+        if len(json) > self.limits.max_bytes:
+            return None
+        part.base, part.joined = None, self
+        return json
+
+    def _head(self, base: Frozen, count: int) -> bytes | None:
+        """Give the JSON of the first parts of a list, without the bracket."""
+        if base.joined is not self or not count:
+            return None
+        json = self._whole(base)
+        return json[1 : len(json) - 1 - sum(len(self._whole(other)) + 1 for other in base.value[count:])]
+
+    def _small(self, tree: Any) -> bytes | None:
+        """Give the JSON of a small plain tree that needs no change, see `_plain`; values may be parts."""
+        whole = tree
+        if type(tree) is dict and Frozen in map(type, tree.values()):
+            tree = {key: None if type(value) is Frozen else value for key, value in tree.items()}
+        buffer = bytearray(KEY_CHARS)
+        view = memoryview(buffer)  # see `freeze`
+        try:
+            _pack_into(tree, buffer)
+        except Exception:  # noqa: BLE001  # too large, or not plain
+            return None
+        finally:
+            view.release()
+        json = self._packed(bytes(buffer))
+        if whole is tree or json is None:
+            return json
+        json = msgspec.json.encode(whole, enc_hook=self._raw)
+        return json if len(json) <= self.limits.max_bytes else None
+
+    def _raw(self, part: Frozen) -> msgspec.Raw:
+        return msgspec.Raw(self._whole(part))
 
     def _slow(self, frozen: Any, markers: bool) -> tuple[bytes, Any]:
         tree = Normaliser(self.limits, self.redactor, _open, markers=markers).value(frozen)
@@ -344,37 +483,3 @@ def _hole(_part: Any) -> None:
 def _open(obj: Any) -> Any:
     value = obj.value if type(obj) is Frozen else obj
     return _unpack(value.data) if type(value) is Packed else value
-
-
-class _Names:
-    """Safe short names, remembered."""
-
-    def __init__(self, redactor: Redactor) -> None:
-        self._redactor = redactor
-        self._known: dict[str, str] = {}
-
-    def get(self, name: Any) -> str:
-        if type(name) is str:
-            known = self._known.get(name)
-            if known is not None:
-                return known
-        clean = _clean_text(name, self._redactor, _NAME_CHARS)
-        if type(name) is str and len(name) <= 256:  # long names are rare and not worth memory
-            if len(self._known) >= 4096:  # names made from data must not pile up
-                self._known.clear()
-            self._known[name] = clean
-        return clean
-
-
-def _clean_text(text: Any, redactor: Redactor, limit: int) -> str:
-    try:
-        if type(text) is not str:
-            plain = reduce_object(text)
-            text = plain if type(plain) is str else f"<{type_name(type_of(text))}>"
-        size = len(text)
-        text = redactor.scrub_text(text if size <= limit else text[: limit + 8192])
-        if size > limit:
-            text = f"{text[:limit]}... ({size} characters)"
-        return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
-    except Exception as error:  # noqa: BLE001  # an event without its text is better than none
-        return f"<{type_name(type_of(error))}>"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from relay_core.codecs import Codec
     from relay_core.llm import LlmRequest, LlmResponse
     from relay_core.middleware import Chains, Registry
+    from relay_core.payloads import Frozen
     from relay_core.runtime import Relay
 
 __all__ = ["CATEGORIES", "CURRENT", "STATUSES", "RemoteScope", "Scope"]
@@ -182,7 +183,7 @@ class Scope(Registrar):
         self.category = category
         self.parent = parent
         try:
-            self._metadata: dict[str, Any] | None = dict(metadata) if metadata else None
+            self._metadata: dict[str, Any] | Frozen | None = dict(metadata) if metadata else None
         except (TypeError, ValueError):
             raise UsageError(f"scope {name!r}: metadata is a mapping, got {type(metadata).__name__}") from None
         self.profile: dict[str, Any] | None = profile  # pyright: ignore[reportAttributeAccessIssue]  # replaced, never changed
@@ -222,9 +223,25 @@ class Scope(Registrar):
     @property
     def metadata(self) -> dict[str, Any]:
         """Correlation data: on the start event as it was at the start, on the end event as it is at the end."""
+        held = self._metadata
+        if not isinstance(held, dict):
+            held = self._metadata = {} if held is None else dict(held.value)
+        return held
+
+    def correlate(self, facts: Frozen) -> None:
+        """Add to the metadata what an adapter knows, a frozen dictionary; it is put together when somebody reads it."""
         if self._metadata is None:
-            self._metadata = {}
-        return self._metadata
+            self._metadata = facts
+        else:
+            self.metadata.update(facts.value)
+
+    def add_profile(self, fields: Mapping[str, Any]) -> None:
+        """Merge fields over the category profile."""
+        known: Any = self.profile or {}
+        encoder = self._relay._encoder
+        if encoder is not None and not hasattr(known, "keys"):  # an adapter has frozen it
+            known = encoder.tree(known)
+        self.profile = {**known, **fields}
 
     @property
     def closed(self) -> bool:
@@ -297,7 +314,7 @@ class Scope(Registrar):
         if metadata:
             self.metadata.update(metadata)
         if profile:
-            self.profile = {**self.profile, **profile} if self.profile else dict(profile)
+            self.add_profile(profile)
         return self.end(error, status, timestamp, view)
 
     def end(
@@ -403,7 +420,7 @@ class Scope(Registrar):
             self.category,
             self.parent,
             data if self._input is None else self._input,
-            self._metadata,
+            self.metadata,
             self.profile,
             self.attributes,
             self._timestamp,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
@@ -70,7 +69,7 @@ class Frame(Observation):
 
     def request(self, call: Call) -> Any:
         """Show what a model is asked, never the model object, which holds credentials."""
-        return CODEC.shape(call.request) if self.kind == "llm" else call.request
+        return CODEC.shape_late(call.request) if self.kind == "llm" else call.request
 
     def result(self, call: Call, result: Any) -> Any:  # noqa: ARG002  # the base class's
         """Show messages in observers' shape."""
@@ -95,23 +94,15 @@ class Frame(Observation):
         """Tell whether the call's own work goes on, so that what starts now is a call of its own."""
         return self.inside or (self.table is not None and self.table.get(self.run_id) is not None)
 
-    @contextmanager
-    def entered(self, relay: Relay, *, innermost: bool = False) -> Iterator[None]:
-        """Be what runs inside find, for the time of the real call.
+    def entered(self, relay: Relay, *, innermost: bool = False) -> Entry:
+        """Be what runs inside find, for the time of the real call: a context manager.
 
         Args:
             relay: the runtime.
             innermost: whether no layer follows that could manage the same call.
         """
         self._found(relay)
-        outer = _frame.get()
-        _frame.set(self)
-        self.inside = innermost
-        try:
-            yield
-        finally:
-            self.inside = False
-            _frame.set(outer)
+        return Entry(self, innermost)
 
     def stepping(self, relay: Relay, source: Iterator[Any]) -> Iterator[Any]:
         """Do the same for a stream: while it makes a chunk, be what runs inside find."""
@@ -155,6 +146,25 @@ class Frame(Observation):
         self.ran = True
 
 
+class Entry:
+    """The time of one real call of a frame."""
+
+    __slots__ = ("_frame", "_inside", "_outer")
+
+    def __init__(self, frame: Frame, inside: bool) -> None:
+        self._frame = frame
+        self._inside = inside
+
+    def __enter__(self) -> None:
+        self._outer = _frame.get()
+        _frame.set(self._frame)
+        self._frame.inside = self._inside
+
+    def __exit__(self, *_: object) -> None:
+        self._frame.inside = False
+        _frame.set(self._outer)
+
+
 def close_now(source: Any) -> None:
     """Close a stream that can be closed."""
     close = getattr(source, "close", None)
@@ -171,8 +181,7 @@ def current_frame(claim: Claim) -> Frame | None:
     return frame if frame is not None and frame.scope is claim.scope else None
 
 
-@contextmanager
-def around_call(relay: Relay, frame: Frame, *, innermost: bool = False) -> Iterator[bool]:
+class around_call:  # noqa: N801  # used as a function
     """Decide whether a call is one that an outer layer manages already; then it just runs, without policy.
 
     The claim of another call, for instance of the tool that this agent runs in, is put aside for the time.
@@ -182,26 +191,35 @@ def around_call(relay: Relay, frame: Frame, *, innermost: bool = False) -> Itera
         frame: of the call.
         innermost: whether no layer follows that could manage the same call.
     """
-    claim = relay.current_claim(frame.kind)
-    if claim is None:
-        yield False
-        return
-    outer = current_frame(claim)
-    if not _is_managed(claim, outer, frame):
-        relay.swap_claim(None)
-        try:
-            yield False
-        finally:
-            relay.swap_claim(claim)
-        return
-    if outer is None or not innermost:
-        yield True
-        return
-    outer.inside = True
-    try:
-        yield True
-    finally:
-        outer.inside = False
+
+    __slots__ = ("_aside", "_frame", "_innermost", "_outer", "_relay")
+
+    def __init__(self, relay: Relay, frame: Frame, *, innermost: bool = False) -> None:
+        self._relay = relay
+        self._frame = frame
+        self._innermost = innermost
+        self._aside: Claim | None = None
+        self._outer: Frame | None = None
+
+    def __enter__(self) -> bool:
+        claim = self._relay.current_claim(self._frame.kind)
+        if claim is None:
+            return False
+        outer = current_frame(claim)
+        if not _is_managed(claim, outer, self._frame):
+            self._relay.swap_claim(None)
+            self._aside = claim
+            return False
+        if outer is not None and self._innermost:
+            outer.inside = True
+            self._outer = outer
+        return True
+
+    def __exit__(self, *_: object) -> None:
+        if self._aside is not None:
+            self._relay.swap_claim(self._aside)
+        elif self._outer is not None:
+            self._outer.inside = False
 
 
 def _is_managed(claim: Claim, outer: Frame | None, frame: Frame) -> bool:

@@ -13,10 +13,12 @@ from langchain_core.messages import BaseMessage
 from langchain_core.outputs import Generation, LLMResult
 
 from relay_adapter_langchain import views
+from relay_adapter_langchain.annotating import annotated
 from relay_adapter_langchain.conversations import fields_of, message_fields
 from relay_adapter_langchain.edits import EDITABLE, messages_of, overrides
 from relay_adapter_langchain.messages import rewritten
 from relay_adapter_langchain.shapes import llm_request, llm_result, reply, shown_tool, tool_definition
+from relay_adapter_langchain.snapshots import later_shape
 from relay_core.errors import CodecError
 from relay_core.llm import LlmRequest, LlmResponse, Message, StreamInfo, same
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from relay_core.llm import Choice
+    from relay_core.payloads import Encoder
 
 __all__ = ["CODEC", "LangChainCodec", "named_model"]
 
@@ -37,6 +40,7 @@ _SETTINGS: Final = (
     "presence_penalty",
     "frequency_penalty",
 )
+_NUMBERS: Final = (int, float)
 _HIDDEN: Final = frozenset({"ls_structured_output_format"})  # LangChain's note for its own tracers
 
 
@@ -66,6 +70,13 @@ class LangChainCodec:
         """Give a ``ModelRequest`` as observers see it."""
         messages = [request.system_message, *request.messages] if request.system_message else request.messages
         return llm_request(messages, _settings(request), **_beside(request, shown_tool))
+
+    def shape_late(self, request: Any) -> Any:
+        """Give the same to observers who may never look: put together then, unless something in it may have changed."""
+        messages = [request.system_message, *request.messages] if request.system_message else list(request.messages)
+        settings, beside = _settings(request), _beside(request, shown_tool)
+        late = later_shape(messages, settings, beside)
+        return llm_request(messages, settings, **beside) if late is None else late
 
     def decode_request(self, native: Any) -> LlmRequest:
         """Read a ``ModelRequest``, a `ModelCall`, or the observed shape of a model request."""
@@ -98,6 +109,10 @@ class LangChainCodec:
         if wrong:
             raise CodecError(f"the edit of {', '.join(sorted(wrong))} cannot be written to LangChain's model request")
         return result
+
+    def annotated(self, phase: str, frozen: Any, encoder: Encoder) -> dict[str, Any] | None:
+        """Give the views that events of model calls show, see `annotating`."""
+        return annotated(phase, frozen, encoder)
 
     # -- responses -----------------------------------------------------------------------------------------------
 
@@ -238,7 +253,7 @@ def named_model(model: Any) -> str | None:
 def _settings(request: Any) -> dict[str, Any]:
     """Parameters in force: the model object's own, and those of this request over them."""
     own = fields_of(request.model)
-    found: dict[str, Any] = {name: own[name] for name in _SETTINGS if isinstance(own.get(name), int | float)}
+    found: dict[str, Any] = {name: own[name] for name in _SETTINGS if isinstance(own.get(name), _NUMBERS)}
     stop = own.get("stop")
     if isinstance(stop, list | str) and stop:
         found["stop"] = stop

@@ -8,8 +8,11 @@ from __future__ import annotations
 import operator
 import weakref
 from contextlib import suppress
+from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
+
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, SystemMessage, ToolMessage
 
 from relay_core.payloads import Frozen, freeze
 
@@ -37,6 +40,9 @@ _ROLES: Final = {
     "ToolMessageChunk": "tool",
 }
 _LONG: Final = 8  # messages
+_SHORT: Final = 512  # characters
+_TEXT: Final = frozenset({str})
+_KNOWN: Final = frozenset({AIMessage, AIMessageChunk, HumanMessage, SystemMessage, ToolMessage})
 _content: Final = attrgetter("content")
 
 
@@ -89,11 +95,13 @@ def message_fields(message: BaseMessage) -> dict[str, Any]:
     kind = message.type
     role = getattr(message, "role", None) if kind in ("chat", "ChatMessageChunk") else _ROLES.get(kind, kind)
     fields: dict[str, Any] = {"role": role, "content": message.content}
+    own = fields_of(message)
+    find = own.get if type(message) in _KNOWN else partial(getattr, message)
     for name in ("tool_calls", "invalid_tool_calls", "tool_call_id", "name", "id"):
-        value = getattr(message, name, None)
+        value = find(name, None)
         if value:
             fields[name] = value
-    if getattr(message, "status", None) == "error":
+    if find("status", None) == "error":
         fields["status"] = "error"
     return fields
 
@@ -111,7 +119,9 @@ def frozen_message(message: BaseMessage) -> Frozen:
             and now.get("name") is name
         ):
             return frozen
-    frozen = Frozen(freeze(message_fields(message)))
+    fields = message_fields(message)
+    is_fixed = _TEXT.issuperset(map(type, fields.values())) and len(fields["content"]) <= _SHORT
+    frozen = Frozen(fields if is_fixed else freeze(fields))
     _messages.keep(message, (now.get("content"), now.get("tool_calls"), now.get("id"), now.get("name"), frozen))
     return frozen
 
@@ -126,7 +136,12 @@ def message_as_it_was(message: BaseMessage, content: Any, fields: Mapping[str, A
     """
     now = message.__dict__
     if now.get("content") is content and (
-        fields is None or all(now.get(name) is fields.get(name) for name in ("tool_calls", "id", "name"))
+        fields is None
+        or (
+            now.get("id") is fields.get("id")
+            and now.get("tool_calls") is fields.get("tool_calls")
+            and now.get("name") is fields.get("name")
+        )
     ):
         return frozen_message(message)
     known = {**message_fields(message), "content": content}
@@ -142,45 +157,54 @@ class _History:
 
     __slots__ = ("contents", "frozen", "refs", "whole")
 
-    def __init__(self, messages: Sequence[BaseMessage], frozen: list[Frozen]) -> None:
-        self.refs = [_messages.known[id(message)][0] for message in messages]
-        self.contents: list[Any] = list(map(_content, messages))
+    def __init__(self, refs: list[weakref.ref[BaseMessage]], contents: list[Any], frozen: list[Frozen]) -> None:
+        self.refs = refs
+        self.contents = contents
         self.frozen = frozen
         self.whole = Frozen(frozen)
 
-    def begins(self, messages: Sequence[BaseMessage]) -> bool:
-        """Tell whether `messages` are these, with the same contents, and perhaps more."""
-        count = len(self.refs)
-        return (
-            count <= len(messages)
-            and all(map(operator.is_, map(operator.call, self.refs), messages))
-            and all(map(operator.is_, self.contents, map(_content, messages)))
+    def shared(self, messages: Sequence[BaseMessage], contents: Sequence[Any]) -> int:
+        """Count the messages at the beginning that are these, with the same contents."""
+        owners = list(map(operator.is_, map(operator.call, self.refs), messages))
+        values = list(map(operator.is_, self.contents, contents))
+        return min(
+            owners.index(False) if False in owners else len(owners),
+            values.index(False) if False in values else len(values),
         )
 
 
-def frozen_messages(messages: Sequence[BaseMessage]) -> Any:
-    """Give messages frozen. Of a long conversation only what is new is looked at closely: the rest was, when it was new."""
+def frozen_messages(messages: Sequence[BaseMessage], contents: list[Any] | None = None) -> Frozen:
+    """Give messages frozen. Of a long conversation only what is new is looked at closely: the rest was, when it was new.
+
+    Args:
+        messages: the messages.
+        contents: what they contain, if that has been looked up.
+    """
     if len(messages) < _LONG:
-        return [frozen_message(message) for message in messages]
+        return Frozen([frozen_message(message) for message in messages])
+    if contents is None:
+        contents = list(map(_content, messages))
     key = messages[1]  # the first is often a system message that many conversations share
     known: _History | None = _histories.find(key)
-    if known is None or not known.begins(messages):
-        frozen: list[Frozen] = []
-    elif len(known.refs) == len(messages):
+    count = 0 if known is None else known.shared(messages, contents)
+    if known is not None and count == len(messages) == len(known.refs):
         return known.whole
-    else:
-        frozen = known.frozen
-    frozen = frozen + [frozen_message(message) for message in messages[len(frozen) :]]
+    begun = [] if known is None else known.frozen[:count]
+    fresh = [frozen_message(message) for message in messages[count:]]
     try:
-        made = _History(messages, frozen)
+        refs = [_messages.known[id(message)][0] for message in messages[count:]]
     except KeyError:  # one of them takes no weak references
-        return frozen
+        return Frozen(begun + fresh)
+    made = _History([] if known is None else known.refs[:count], contents, begun + fresh)
+    made.refs += refs
+    if known is not None and count:
+        made.whole.base = (known.whole, count)
     _histories.keep(key, made)
     return made.whole
 
 
-def messages_as_they_were(messages: Sequence[BaseMessage], contents: Sequence[Any]) -> Any:
+def messages_as_they_were(messages: Sequence[BaseMessage], contents: list[Any]) -> Frozen:
     """Give messages frozen, with what they contained then."""
     if all(map(operator.is_, contents, map(_content, messages))):
-        return frozen_messages(messages)
-    return list(map(message_as_it_was, messages, contents))
+        return frozen_messages(messages, contents)
+    return Frozen(list(map(message_as_it_was, messages, contents)))

@@ -89,11 +89,10 @@ class RelayCallbackHandler(BaseCallbackHandler):
         return self._table.take(run_id)
 
     def _is_idle(self) -> bool:
-        return not self.enabled and not self._table and not self._older
+        return not self._table and not self._older
 
     # -- chains, graphs, nodes -----------------------------------------------------------------------------------
 
-    @contained
     def on_chain_start(
         self,
         serialized: dict[str, Any] | None,
@@ -106,8 +105,7 @@ class RelayCallbackHandler(BaseCallbackHandler):
         **kwargs: Any,
     ) -> None:
         """Open a scope for a chain, an agent, a graph or a node."""
-        start = observation.Start(self, self._table, run_id, parent_run_id, tags, metadata)
-        observation.chain_started(start, serialized, inputs, kwargs)
+        self._begin(observation.chain_started, serialized, inputs, run_id, parent_run_id, tags, metadata, kwargs)
 
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """End it."""
@@ -119,7 +117,6 @@ class RelayCallbackHandler(BaseCallbackHandler):
 
     # -- models --------------------------------------------------------------------------------------------------
 
-    @contained
     def on_chat_model_start(
         self,
         serialized: dict[str, Any] | None,
@@ -132,10 +129,17 @@ class RelayCallbackHandler(BaseCallbackHandler):
         **kwargs: Any,
     ) -> None:
         """Open a scope for a model call, or join the managed call around it."""
-        start = observation.Start(self, self._table, run_id, parent_run_id, tags, metadata)
-        observation.llm_started(start, serialized, messages[0] if messages else [], kwargs)
+        self._begin(
+            observation.llm_started,
+            serialized,
+            messages[0] if messages else [],
+            run_id,
+            parent_run_id,
+            tags,
+            metadata,
+            kwargs,
+        )
 
-    @contained
     def on_llm_start(
         self,
         serialized: dict[str, Any] | None,
@@ -148,8 +152,7 @@ class RelayCallbackHandler(BaseCallbackHandler):
         **kwargs: Any,
     ) -> None:
         """Open a scope for a call of a text model."""
-        start = observation.Start(self, self._table, run_id, parent_run_id, tags, metadata)
-        observation.llm_started(start, serialized, prompts, kwargs)
+        self._begin(observation.llm_started, serialized, prompts, run_id, parent_run_id, tags, metadata, kwargs)
 
     def on_llm_new_token(self, token: Any, *, run_id: UUID, **_: Any) -> None:  # noqa: ARG002  # LangChain names it
         """Note when the first one came."""
@@ -167,7 +170,6 @@ class RelayCallbackHandler(BaseCallbackHandler):
 
     # -- tools and retrievers ------------------------------------------------------------------------------------
 
-    @contained
     def on_tool_start(
         self,
         serialized: dict[str, Any] | None,
@@ -181,8 +183,16 @@ class RelayCallbackHandler(BaseCallbackHandler):
         **kwargs: Any,
     ) -> None:
         """Open a scope for a tool call, or join the managed call around it."""
-        start = observation.Start(self, self._table, run_id, parent_run_id, tags, metadata)
-        observation.tool_started(start, serialized, input_str if inputs is None else inputs, kwargs)
+        self._begin(
+            observation.tool_started,
+            serialized,
+            input_str if inputs is None else inputs,
+            run_id,
+            parent_run_id,
+            tags,
+            metadata,
+            kwargs,
+        )
 
     def on_tool_end(self, output: Any, *, run_id: UUID, **_: Any) -> None:
         """End it; a tool that answered with an error message has failed."""
@@ -192,7 +202,6 @@ class RelayCallbackHandler(BaseCallbackHandler):
         """End it as the exception says."""
         self._end(observation.failed, error, run_id)
 
-    @contained
     def on_retriever_start(
         self,
         serialized: dict[str, Any] | None,
@@ -205,8 +214,7 @@ class RelayCallbackHandler(BaseCallbackHandler):
         **kwargs: Any,
     ) -> None:
         """Open a scope for a retrieval."""
-        start = observation.Start(self, self._table, run_id, parent_run_id, tags, metadata)
-        start.open(observation.name_of(serialized, kwargs, "retriever"), "retriever", data={"query": query})
+        self._begin(observation.retriever_started, serialized, query, run_id, parent_run_id, tags, metadata, kwargs)
 
     def on_retriever_end(self, documents: Sequence[Any], *, run_id: UUID, **_: Any) -> None:
         """End it with the documents found."""
@@ -216,12 +224,31 @@ class RelayCallbackHandler(BaseCallbackHandler):
         """End it as the exception says."""
         self._end(observation.failed, error, run_id)
 
+    def _begin(
+        self,
+        begin: Callable[..., None],
+        serialized: dict[str, Any] | None,
+        given: Any,
+        run_id: UUID,
+        parent_run_id: UUID | None,
+        tags: list[str] | None,
+        metadata: dict[str, Any] | None,
+        facts: dict[str, Any],
+    ) -> None:
+        """Start a run, unless it is known already or nobody wants to know."""
+        try:
+            start = observation.Start(self, self._table, run_id, parent_run_id, tags, metadata)
+            if start.fresh:
+                begin(start, serialized, given, facts)
+        except Exception as error:  # noqa: BLE001  # observation never hurts the program
+            self.relay.fault("langchain start of a run", error)
+
     def _end(self, end: Callable[..., None], outcome: Any, run_id: UUID, *facts: Any) -> None:
         """End a run: its scope ends once, even where what it shows cannot be made; and what is open below it."""
-        run = self._take(run_id)
+        run = self._table.take(run_id) if self._older is None else self._take(run_id)
         if run is None:
             return
-        cancelled = is_cancelled(outcome)
+        cancelled = issubclass(type(outcome), BaseException) and is_cancelled(outcome)
         if cancelled:
             run.table.settle(run, cancelled=True)
         if run.note is not None:
@@ -234,7 +261,7 @@ class RelayCallbackHandler(BaseCallbackHandler):
                 raise  # a signal of the program
             self.relay.fault("langchain end of a run", error)
         finally:
-            if not cancelled:
+            if run.children and not cancelled:
                 run.table.settle(run, cancelled=False)
 
     @contained
@@ -268,37 +295,37 @@ class RelayCallbackHandler(BaseCallbackHandler):
     @property
     def ignore_llm(self) -> bool:
         """Whether LangChain leaves the handler out: when it is off and the last open run has ended."""
-        return self._is_idle()
+        return not self.enabled and self._is_idle()
 
     @property
     def ignore_chain(self) -> bool:
         """Whether LangChain leaves the handler out: when it is off and the last open run has ended."""
-        return self._is_idle()
+        return not self.enabled and self._is_idle()
 
     @property
     def ignore_agent(self) -> bool:
         """Whether LangChain leaves the handler out: when it is off and the last open run has ended."""
-        return self._is_idle()
+        return not self.enabled and self._is_idle()
 
     @property
     def ignore_retriever(self) -> bool:
         """Whether LangChain leaves the handler out: when it is off and the last open run has ended."""
-        return self._is_idle()
+        return not self.enabled and self._is_idle()
 
     @property
     def ignore_chat_model(self) -> bool:
         """Whether LangChain leaves the handler out: when it is off and the last open run has ended."""
-        return self._is_idle()
+        return not self.enabled and self._is_idle()
 
     @property
     def ignore_custom_event(self) -> bool:
         """Whether LangChain leaves the handler out: when it is off and the last open run has ended."""
-        return self._is_idle()
+        return not self.enabled and self._is_idle()
 
     @property
     def ignore_retry(self) -> bool:
         """Whether LangChain leaves the handler out: when it is off and the last open run has ended."""
-        return self._is_idle()
+        return not self.enabled and self._is_idle()
 
     def __copy__(self) -> Self:
         return self

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from langchain.agents.middleware import AgentMiddleware
-from langchain_core.messages import AIMessage, ToolMessage
-from langgraph.errors import GraphBubbleUp, ParentCommand
+from langchain_core.messages import AIMessage
 
-import relay_core
 from relay_adapter_langchain.calls import Frame, around_call
 from relay_adapter_langchain.codec import CODEC, named_model
-from relay_core.errors import Blocked, UsageError
+from relay_adapter_langchain.gate import ToolGate
+from relay_adapter_langchain.policy import checked
+from relay_core.errors import Blocked
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from langchain.agents.middleware import ModelRequest, ToolCallRequest
+    from langchain.agents.middleware import ModelRequest
 
+    from relay_adapter_langchain.policy import OnBlock
     from relay_core.runtime import Relay
 
 __all__ = ["RelayMiddleware"]
 
-OnBlock = Literal["message", "raise"]
 
-
-class RelayMiddleware(AgentMiddleware):
+class RelayMiddleware(ToolGate, AgentMiddleware):
     """Runs the guardrails and intercepts of a runtime around each model and tool call of ``create_agent``.
 
     It adds no node to the graph and keeps requests, responses and exceptions the objects that they are.
@@ -56,17 +55,8 @@ class RelayMiddleware(AgentMiddleware):
     def __init__(
         self, relay: Relay | None = None, *, on_block: OnBlock = "message", on_block_model: OnBlock | None = None
     ) -> None:
-        super().__init__()
-        for value in (on_block, on_block_model or on_block):
-            if value not in ("message", "raise"):
-                raise UsageError(f'RelayMiddleware: on_block is "message" or "raise", not {value!r}')
-        self.relay: Relay = relay if relay is not None else relay_core.default
-        self.on_block: OnBlock = on_block
-        self.on_block_model: OnBlock = on_block_model or on_block
-        self.relay.map_status(GraphBubbleUp, "interrupted")
-        self.relay.map_status(ParentCommand, "handoff")
-
-    # -- model calls ---------------------------------------------------------------------------------------------
+        super().__init__(relay, on_block=on_block, called="RelayMiddleware")
+        self.on_block_model: OnBlock = checked("RelayMiddleware", relay, on_block_model or on_block).on_block
 
     def wrap_model_call(self, request: ModelRequest, handler: Callable[[ModelRequest], Any]) -> Any:
         """Run a model call under policy."""
@@ -111,55 +101,6 @@ class RelayMiddleware(AgentMiddleware):
             raise blocked
         return AIMessage(content=blocked.words)
 
-    # -- tool calls ----------------------------------------------------------------------------------------------
-
-    def wrap_tool_call(self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Any]) -> Any:
-        """Run a tool call under policy."""
-        relay = self.relay
-        if relay.disabled:
-            return handler(request)
-        call = request.tool_call
-        frame = Frame("tool", call["name"], call.get("id"))
-
-        def real(args: Any) -> Any:
-            with frame.entered(relay):
-                return handler(_with_args(request, args))
-
-        with around_call(relay, frame) as is_managed:
-            if is_managed:
-                return handler(request)
-            try:
-                return relay.call_tool(frame.name, call["args"], real, **_tool_options(frame))
-            except Blocked as blocked:
-                return self._blocked_tool(frame, blocked)
-
-    async def awrap_tool_call(
-        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[Any]]
-    ) -> Any:
-        """Run a tool call of an async agent under policy."""
-        relay = self.relay
-        if relay.disabled:
-            return await handler(request)
-        call = request.tool_call
-        frame = Frame("tool", call["name"], call.get("id"))
-
-        async def real(args: Any) -> Any:
-            with frame.entered(relay):
-                return await handler(_with_args(request, args))
-
-        with around_call(relay, frame) as is_managed:
-            if is_managed:
-                return await handler(request)
-            try:
-                return await relay.acall_tool(frame.name, call["args"], real, **_tool_options(frame))
-            except Blocked as blocked:
-                return self._blocked_tool(frame, blocked)
-
-    def _blocked_tool(self, frame: Frame, blocked: Blocked) -> ToolMessage:
-        if frame.ran or self.on_block == "raise":
-            raise blocked
-        return ToolMessage(blocked.reason, tool_call_id=frame.call_id or "", name=frame.name, status="error")
-
 
 def _model_name(request: ModelRequest) -> str:
     return request.model.get_name()
@@ -167,12 +108,3 @@ def _model_name(request: ModelRequest) -> str:
 
 def _model_options(frame: Frame, request: ModelRequest) -> dict[str, Any]:
     return {"codec": CODEC, "model": named_model(request.model), "claim": True, "observation": frame}
-
-
-def _tool_options(frame: Frame) -> dict[str, Any]:
-    return {"tool_call_id": frame.call_id or None, "claim": True, "observation": frame}
-
-
-def _with_args(request: ToolCallRequest, args: Any) -> ToolCallRequest:
-    given = request.tool_call
-    return request if args is given["args"] else request.override(tool_call={**given, "args": args})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from relay_adapter_langchain.calls import current_frame
@@ -10,7 +12,9 @@ from relay_adapter_langchain.outcomes import outcome_of
 from relay_adapter_langchain.runs import Run
 from relay_adapter_langchain.shapes import has_failed, llm_result, model_of, shown
 from relay_adapter_langchain.snapshots import later, later_request, later_result
+from relay_core.claims import left, seen
 from relay_core.observation import shown_by, unreadable
+from relay_core.payloads import Frozen
 from relay_core.scopes import UNSET, Scope
 
 if TYPE_CHECKING:
@@ -34,6 +38,7 @@ __all__ = [
     "llm_started",
     "name_of",
     "retrieved",
+    "retriever_started",
     "tool_ended",
     "tool_started",
 ]
@@ -42,6 +47,8 @@ _GRAPHS: Final = frozenset({"LangGraph"})
 _LEFT_OUT: Final = ("lc_versions", "checkpoint_ns", "langgraph_triggers")  # of all runs the same; told by others
 _OWN_TAGS: Final = ("graph:step:", "seq:step:", "map:key:")  # LangChain's, where a run's place in the tree says it
 _ATTEMPT: Final = "retry:attempt:"
+_ATOMS: Final = frozenset({str, int, float, bool, type(None)})
+_NO_DETAILS: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class Start:
@@ -92,26 +99,19 @@ class Start:
         self.run_id = run_id
         self.tags = tags
         self.metadata = metadata
-        self.details: Mapping[str, Any] = {}
+        self.details: Mapping[str, Any] = _NO_DETAILS
         self.fresh = handler.enabled and table.get(run_id) is None and not relay.disabled
         self.parent = table.parent_of(parent_run_id) if self.fresh else None
 
-    def correlation(self) -> dict[str, Any] | None:
-        """Metadata of the scope: the run's own, its id and tags."""
+    def correlation(self, extra: Mapping[str, Any] | None = None) -> Frozen | dict[str, Any] | None:
+        """Metadata of the scope: the run's own, its id and tags, and what extensions add. Made late where it cannot change."""
         if not self.relay.observed:
             return None
-        found: dict[str, Any] = {"langchain.run_id": str(self.run_id)}
-        if self.metadata:
-            found.update(self.metadata)
-            for name in _LEFT_OUT:
-                found.pop(name, None)
-        for tag in self.tags or ():
-            if tag.startswith(_OWN_TAGS):
-                continue
-            found.setdefault("langchain.tags", []).append(tag)
-            if tag.startswith(_ATTEMPT) and tag[len(_ATTEMPT) :].isdecimal():
-                found["attempt"] = int(tag[len(_ATTEMPT) :])
-        return found
+        given = dict(self.metadata) if self.metadata else {}
+        for name in _LEFT_OUT:
+            given.pop(name, None)
+        make = partial(_correlated, self.run_id, given, tuple(self.tags) if self.tags else (), extra)
+        return Frozen.late(make) if _is_fixed(given) and (not extra or _is_fixed(extra)) else make()
 
     def open(
         self,
@@ -122,21 +122,18 @@ class Start:
         data: Any = None,
         profile: dict[str, Any] | None = None,
         codec: Any = None,
-    ) -> Run | None:
-        """Open a scope of its own for the run; a run that is open already is left alone."""
-        if not self.fresh:
-            return None
-        metadata = self.correlation()
+    ) -> Run:
+        """Open a scope of its own for the run."""
         note: RunNote | None = None
+        extra: dict[str, Any] | None = None
         if self.table.extensions:
             self._extend(name, category, kind or category)
-            category, note = self.category, self.note
-            if self.extra and metadata is not None:
-                metadata.update(self.extra)
+            category, note, extra = self.category, self.note, self.extra
             if self.subtype:
                 profile = {**(profile or {}), "subtype": self.subtype}
         parent = self.table.scope_for(self.relay, self.parent)
-        scope = Scope(self.relay, name, category, parent, data, metadata, profile, (), None, codec)
+        scope = Scope(self.relay, name, category, parent, data, None, profile, (), None, codec)
+        self._correlate(scope, extra)
         run = self._enter(scope.open(), kind or category, owned=True)
         run.note = note
         return run
@@ -155,14 +152,45 @@ class Start:
 
     def join(self, scope: Scope, kind: str) -> Run:
         """Let the run be the inside of a managed call, whose scope it does not end."""
-        scope.metadata.update(self.correlation() or ())
+        self._correlate(scope)
         return self._enter(scope, kind, owned=False)
+
+    def _correlate(self, scope: Scope, extra: Mapping[str, Any] | None = None) -> None:
+        found = self.correlation(extra)
+        if type(found) is Frozen:
+            scope.correlate(found)
+        elif found:
+            scope.metadata.update(found)
 
     def _enter(self, scope: Scope, kind: str, *, owned: bool) -> Run:
         run = Run(self.run_id, self.parent, kind, scope, owned=owned, mono=self.relay.monotonic())
         run.agent = (self.metadata or {}).get("lc_agent_name")
         self.table.add(run)
         return run
+
+
+def _is_fixed(metadata: Mapping[str, Any]) -> bool:
+    """Tell whether nobody can change the values."""
+    for value in metadata.values():
+        kind = type(value)
+        if kind not in _ATOMS and not (kind is tuple and _ATOMS.issuperset(map(type, value))):
+            return False
+    return True
+
+
+def _correlated(
+    run_id: UUID, given: dict[str, Any], tags: tuple[str, ...], extra: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    found: dict[str, Any] = {"langchain.run_id": str(run_id), **given}
+    for tag in tags:
+        if tag.startswith(_OWN_TAGS):
+            continue
+        found.setdefault("langchain.tags", []).append(tag)
+        if tag.startswith(_ATTEMPT) and tag[len(_ATTEMPT) :].isdecimal():
+            found["attempt"] = int(tag[len(_ATTEMPT) :])
+    if extra:
+        found.update(extra)
+    return found
 
 
 def name_of(serialized: Mapping[str, Any] | None, kwargs: Mapping[str, Any], default: str) -> str:
@@ -179,8 +207,6 @@ def name_of(serialized: Mapping[str, Any] | None, kwargs: Mapping[str, Any], def
 
 def chain_started(start: Start, serialized: Mapping[str, Any] | None, inputs: Any, kwargs: Mapping[str, Any]) -> None:
     """Open the scope of a chain: an agent where a tree, an agent or a graph begins, else a function."""
-    if not start.fresh:
-        return
     name = name_of(serialized, kwargs, "chain")
     start.details = kwargs
     metadata = start.metadata or {}
@@ -189,8 +215,7 @@ def chain_started(start: Start, serialized: Mapping[str, Any] | None, inputs: An
     profile = {"subtype": kwargs["run_type"]} if kwargs.get("run_type") else None
     category = "agent" if _begins_agent(start, name, metadata, serialized) else "function"
     run = start.open(name, category, kind="chain", data=data, profile=profile)
-    if run is not None:
-        run.defers = is_deferred
+    run.defers = is_deferred
 
 
 def chain_ended(run: Run, outputs: Any, inputs: Any = UNSET, *, observed: bool) -> None:
@@ -227,8 +252,6 @@ def llm_started(
     start: Start, serialized: Mapping[str, Any] | None, messages: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> None:
     """Open the scope of a model call, or join the managed call around it."""
-    if not start.fresh:
-        return
     params: dict[str, Any] = kwargs.get("invocation_params") or {}
     model = params.get("model") or params.get("model_name") or (start.metadata or {}).get("ls_model_name")
     profile = {"model_name": model} if isinstance(model, str) else None
@@ -236,11 +259,12 @@ def llm_started(
     if claim is not None and _joined(start, claim, "llm", profile):
         return
     data = later_request(messages, params, model=model, tools=params.get("tools")) if start.relay.observed else None
-    start.open(name_of(serialized, kwargs, "model"), "llm", data=data, profile=profile, codec=CODEC)
+    seen(start.relay, start.open(name_of(serialized, kwargs, "model"), "llm", data=data, profile=profile, codec=CODEC))
 
 
 def llm_ended(run: Run, response: Any, *, observed: bool) -> None:
     """End a model run, or add what it knows to the managed call around it."""
+    left(run)
     profile = _timing(run)
     model = shown_by(model_of, response)
     if isinstance(model, str):
@@ -260,8 +284,6 @@ def _timing(run: Run) -> dict[str, Any]:
 
 def tool_started(start: Start, serialized: Mapping[str, Any] | None, inputs: Any, kwargs: Mapping[str, Any]) -> None:
     """Open the scope of a tool call, or join the managed call around it."""
-    if not start.fresh:
-        return
     name = str((serialized or {}).get("name") or kwargs.get("name") or "tool")
     call_id = kwargs.get("tool_call_id")
     claim = start.relay.current_claim("tool")
@@ -282,6 +304,13 @@ def tool_ended(run: Run, output: Any, *, observed: bool) -> None:
         return
     status = "error" if has_failed(output) else None
     run.scope.close(output=later(output) if observed else UNSET, status=status)
+
+
+def retriever_started(
+    start: Start, serialized: Mapping[str, Any] | None, query: str, kwargs: Mapping[str, Any]
+) -> None:
+    """Open the scope of a retrieval."""
+    start.open(name_of(serialized, kwargs, "retriever"), "retriever", data={"query": query})
 
 
 def retrieved(run: Run, documents: Any, *, observed: bool) -> None:

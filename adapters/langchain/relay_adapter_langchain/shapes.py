@@ -180,10 +180,10 @@ def reply(value: Any, part: Callable[[BaseMessage], Any] = frozen_message) -> An
         return _response([{"message": {"role": "assistant", "content": value}}], None, {})
     if isinstance(value, LLMResult):
         return llm_result(value, part)
-    value = getattr(value, "model_response", value)
-    messages: Any = getattr(value, "result", None)
-    if isinstance(value, BaseMessage):
-        messages = [value]
+    messages: Any = [value]
+    if not isinstance(value, BaseMessage):  # to ask a message for what it lacks is slow
+        value = getattr(value, "model_response", value)
+        messages = [value] if isinstance(value, BaseMessage) else getattr(value, "result", None)
     if not isinstance(messages, list) or not messages:
         return shown(value)
     first = messages[0]

@@ -24,18 +24,18 @@ from langchain_core.prompt_values import ChatPromptValue
 
 from relay_adapter_langchain.conversations import message_as_it_was, messages_as_they_were
 from relay_adapter_langchain.shapes import PARTS, llm_request, llm_result, parts_of, reply, shown
-from relay_core.events import Deferred
 from relay_core.observation import shown_by
-from relay_core.payloads import Frozen
+from relay_core.payloads import Frozen, freeze
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-__all__ = ["later", "later_reply", "later_request", "later_result"]
+__all__ = ["later", "later_reply", "later_request", "later_result", "later_shape"]
 
 _ATOMS: Final = frozenset({str, int, float, bool, type(None)})
 _MESSAGES: Final = frozenset({AIMessage, AIMessageChunk, HumanMessage, SystemMessage, ToolMessage})
 _DEPTH: Final = 6
+_TEXT: Final = frozenset({str})
 _content: Final = attrgetter("content")
 
 
@@ -52,7 +52,7 @@ class _Many:
         self.messages = messages
         self.contents: list[Any] = list(map(_content, messages))
 
-    def shape(self) -> Any:
+    def shape(self) -> Frozen:
         return messages_as_they_were(self.messages, self.contents)
 
 
@@ -65,9 +65,11 @@ class _Begun:
         self.first = first
         self.rest = rest
 
-    def shape(self) -> list[Any]:
+    def shape(self) -> Frozen:
         first = self.first.shape()
-        return [*(first.value if type(first) is Frozen else first), *map(_shape, self.rest)]
+        made = _row([*first.value, *map(_shape, self.rest)])
+        made.base = (first, len(first.value))
+        return made
 
 
 class _One:
@@ -88,10 +90,11 @@ def _kept(value: Any, depth: int) -> Any:
     if kind in _ATOMS:
         return value
     if kind is dict and depth:
-        return {key: _kept(item, depth - 1) for key, item in value.items()}
+        depth -= 1
+        return {key: item if type(item) in _ATOMS else _kept(item, depth) for key, item in value.items()}
     if (kind is list or kind is tuple) and depth:
         if not value or type(value[0]) not in _MESSAGES:
-            return [_kept(item, depth - 1) for item in value]
+            return [item if type(item) in _ATOMS else _kept(item, depth - 1) for item in value]
         if _MESSAGES.issuperset(map(type, value)):
             return _Many(list(value))
         count = next(i for i, item in enumerate(map(type, value)) if item not in _MESSAGES)
@@ -108,12 +111,19 @@ def _kept(value: Any, depth: int) -> Any:
 
 
 def _shape(kept: Any) -> Any:
+    """Make a payload of what was kept: what holds messages becomes a part of its own, so that it is easy to encode."""
     kind = type(kept)
     if kind is dict:
-        return {key: _shape(item) for key, item in kept.items()}
+        made = {key: item if type(item) in _ATOMS else _shape(item) for key, item in kept.items()}
+        return Frozen(made) if Frozen in map(type, made.values()) else made
     if kind is list:
-        return [_shape(item) for item in kept]
+        items = [item if type(item) in _ATOMS else _shape(item) for item in kept]
+        return _row(items) if Frozen in map(type, items) else items
     return kept.shape() if kind in _SHAPES else kept
+
+
+def _row(items: list[Any]) -> Frozen:
+    return Frozen([item if type(item) is Frozen else Frozen(item) for item in items])
 
 
 _SHAPES: Final = frozenset({_Many, _Begun, _One})
@@ -123,8 +133,9 @@ def later(value: Any) -> Any:
     """Give a payload of LangChain's: a chain's input or output, a tool's arguments or result.
 
     Example:
-        >>> later({"messages": [HumanMessage("hi")]}).make()["messages"][0].value is not None
-        True
+        >>> from relay_core.payloads import Encoder
+        >>> Encoder().tree(later({"messages": [HumanMessage("hi")]}))
+        {'messages': [{'role': 'user', 'content': 'hi'}]}
     """
     if type(value) in _ATOMS:
         return value
@@ -132,20 +143,48 @@ def later(value: Any) -> Any:
         kept = _kept(value, _DEPTH)
     except Exception:  # noqa: BLE001  # an object of the program, or another thread changes it
         return shown(value)
-    return Deferred(partial(_shape, kept))
+    return Frozen.late(partial(_shape, kept))
 
 
 def later_request(messages: Sequence[Any], params: dict[str, Any], **fields: Any) -> Any:
     """Give the data of a model's start event, see `shapes.llm_request`."""
     if not messages or not _MESSAGES.issuperset(map(type, messages)):
         return {"headers": {}, "content": shown_by(partial(llm_request, messages, params, **fields))}
-    kept, given = _Many(list(messages)), dict(params)
+    kept = {name: _fixed(value) for name, value in fields.items() if value}
+    return Frozen.late(partial(_late_call, _Many(list(messages)), _all_fixed(params), kept))
 
-    def made() -> dict[str, Any]:
-        shape: Callable[[], Any] = partial(llm_request, kept.messages, given, kept.contents, **fields)
-        return {"headers": {}, "content": shown_by(shape)}
 
-    return Deferred(made)
+def _late_call(many: _Many, params: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
+    return {"headers": {}, "content": shown_by(_late_request, many, params, fields)}
+
+
+def later_shape(messages: list[Any], settings: dict[str, Any], fields: dict[str, Any]) -> Frozen | None:
+    """Give the request of a managed call, see `shapes.llm_request`; None if it has to be shaped at once."""
+    if not messages or not _MESSAGES.issuperset(map(type, messages)):
+        return None
+    many = _Many(messages)
+    if not _TEXT.issuperset(map(type, many.contents)):
+        return None
+    kept = {name: _fixed(value) for name, value in fields.items() if value}
+    return Frozen.late(partial(shown_by, _late_request, many, _all_fixed(settings), kept))
+
+
+def _late_request(many: _Many, params: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
+    return llm_request(many.messages, params, many.contents, **fields)
+
+
+def _all_fixed(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: _fixed(value) for name, value in values.items()} if values else values
+
+
+def _fixed(value: Any) -> Any:
+    """Give what nobody can change any more."""
+    kind = type(value)
+    if kind in _ATOMS or kind is Frozen:
+        return value
+    if kind is list:
+        return Frozen([item if type(item) is Frozen else Frozen(freeze(item)) for item in value])
+    return Frozen(freeze(value))
 
 
 def later_result(result: Any) -> Any:
@@ -159,7 +198,7 @@ def later_result(result: Any) -> Any:
     if type(message) not in _MESSAGES:
         return shown_by(llm_result, result)
     kept = _One(message)
-    return Deferred(lambda: shown_by(llm_result, result, lambda _: kept.shape()))
+    return Frozen.late(lambda: _parted(shown_by(llm_result, result, lambda _: kept.shape())))
 
 
 def later_reply(value: Any) -> Any:
@@ -169,4 +208,13 @@ def later_reply(value: Any) -> Any:
     if type(first) not in _MESSAGES:
         return reply(value)
     kept = _One(first)
-    return Deferred(lambda: shown_by(reply, first, lambda _: kept.shape()))
+    return Frozen.late(lambda: _parted(shown_by(reply, first, lambda _: kept.shape())))
+
+
+def _parted(shape: Any) -> Any:
+    """Freeze a response; its choices and the like as parts of their own."""
+    if type(shape) is not dict:
+        return freeze(shape)
+    made = _all_fixed(shape)
+    made["choices"] = _row([_all_fixed(choice) for choice in shape["choices"]])
+    return made

@@ -42,8 +42,7 @@ def instrument(relay: Relay | None = None) -> RelayGraphHandler:
         >>> langgraph_adapter.uninstrument()
     """
     global _hooked, _lifecycle, _brought
-    from langgraph.errors import GraphBubbleUp, ParentCommand  # noqa: PLC0415  # needs LangGraph
-
+    from relay_adapter_langchain.gate import map_control_flow  # noqa: PLC0415  # needs LangChain
     from relay_adapter_langgraph.handler import RelayGraphHandler  # noqa: PLC0415  # needs LangGraph
     from relay_adapter_langgraph.lifecycle import Lifecycle  # noqa: PLC0415  # see above
 
@@ -55,8 +54,7 @@ def instrument(relay: Relay | None = None) -> RelayGraphHandler:
             _hooked.attach(relay)
         _brought = _brought or not are_runs_instrumented(_hooked.relay)
         instrument_runs(_hooked.relay)
-        _hooked.relay.map_status(GraphBubbleUp, "interrupted")
-        _hooked.relay.map_status(ParentCommand, "handoff")
+        map_control_flow(_hooked.relay)
         _hooked.enabled = True
         if _lifecycle is not None:
             _lifecycle.put_on()

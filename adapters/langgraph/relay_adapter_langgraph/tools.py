@@ -5,16 +5,12 @@ from __future__ import annotations
 import functools
 import inspect
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final, Literal, Union
+from typing import TYPE_CHECKING, Any, Final, Union
 
-from langchain_core.messages import ToolMessage
-from langgraph.errors import GraphBubbleUp, ParentCommand
 from langgraph.prebuilt import ToolNode
 from langgraph.prebuilt.tool_node import TOOL_CALL_ERROR_TEMPLATE
 
-import relay_core
-from relay_adapter_langchain.calls import Frame, around_call
-from relay_core.errors import Blocked, UsageError
+from relay_adapter_langchain.gate import ToolGate
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -22,94 +18,18 @@ if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
     from langgraph.prebuilt.tool_node import ToolCallRequest
 
+    from relay_adapter_langchain.policy import OnBlock
     from relay_core.runtime import Relay
 
-__all__ = ["ToolGate", "awrap_tool_call", "tool_node", "wrap_tool_call"]
-
-OnBlock = Literal["message", "raise"]
+__all__ = ["awrap_tool_call", "tool_node", "wrap_tool_call"]
 
 # The exception that a tool has raised and that its node did not handle: it is not to be handled because of us.
 _unhandled: Final[ContextVar[int]] = ContextVar("relay_langgraph_unhandled", default=0)
 
 
-class ToolGate:
-    """The two functions that a tool node takes to run its calls; these run them under policy.
-
-    Args:
-        relay: the runtime; default the process-wide one.
-        on_block: what a blocked call gives: "message", a tool message with status "error" and the reason; or "raise",
-            `Blocked`.
-
-    Raises:
-        UsageError: `on_block` has another value.
-    """
-
-    def __init__(self, relay: Relay | None = None, *, on_block: OnBlock = "message") -> None:
-        if on_block not in ("message", "raise"):
-            raise UsageError(f'tool_node: on_block is "message" or "raise", not {on_block!r}')
-        self.relay: Relay = relay if relay is not None else relay_core.default
-        self.on_block: OnBlock = on_block
-        self.relay.map_status(GraphBubbleUp, "interrupted")
-        self.relay.map_status(ParentCommand, "handoff")
-
-    def wrap_tool_call(self, request: ToolCallRequest, execute: Callable[[ToolCallRequest], Any]) -> Any:
-        """Run a tool call under policy."""
-        relay, call = self.relay, request.tool_call
-        if relay.disabled:
-            return execute(request)
-        frame = Frame("tool", call["name"], call.get("id"))
-
-        def real(args: Any) -> Any:
-            with frame.entered(relay):
-                return execute(_with_args(request, args))
-
-        with around_call(relay, frame) as is_managed:
-            if is_managed:
-                return execute(request)
-            try:
-                return relay.call_tool(frame.name, call["args"], real, **_options(frame))
-            except Blocked as blocked:
-                return self._blocked(frame, blocked)
-
-    async def awrap_tool_call(
-        self, request: ToolCallRequest, execute: Callable[[ToolCallRequest], Awaitable[Any]]
-    ) -> Any:
-        """Run a tool call of an async node under policy."""
-        relay, call = self.relay, request.tool_call
-        if relay.disabled:
-            return await execute(request)
-        frame = Frame("tool", call["name"], call.get("id"))
-
-        async def real(args: Any) -> Any:
-            with frame.entered(relay):
-                return await execute(_with_args(request, args))
-
-        with around_call(relay, frame) as is_managed:
-            if is_managed:
-                return await execute(request)
-            try:
-                return await relay.acall_tool(frame.name, call["args"], real, **_options(frame))
-            except Blocked as blocked:
-                return self._blocked(frame, blocked)
-
-    def _blocked(self, frame: Frame, blocked: Blocked) -> ToolMessage:
-        if frame.ran or self.on_block == "raise":
-            raise blocked
-        return ToolMessage(blocked.reason, tool_call_id=frame.call_id or "", name=frame.name, status="error")
-
-
-def _options(frame: Frame) -> dict[str, Any]:
-    return {"tool_call_id": frame.call_id or None, "claim": True, "observation": frame}
-
-
-def _with_args(request: ToolCallRequest, args: Any) -> ToolCallRequest:
-    given = request.tool_call
-    return request if args is given["args"] else request.override(tool_call={**given, "args": args})
-
-
 @functools.cache
 def _default_gate() -> ToolGate:
-    return ToolGate()
+    return ToolGate(called="wrap_tool_call")
 
 
 def wrap_tool_call(request: ToolCallRequest, execute: Callable[[ToolCallRequest], Any]) -> Any:
@@ -168,7 +88,7 @@ def tool_node(
         >>> [m.content for m in graph.invoke({"messages": [AIMessage("", tool_calls=calls)]})["messages"][1:]]
         ['8', 'too much']
     """
-    gate = ToolGate(relay, on_block=on_block)
+    gate = ToolGate(relay, on_block=on_block, called="tool_node")
     if "handle_tool_errors" in options:
         options["handle_tool_errors"] = _as_before(options["handle_tool_errors"])
     return ToolNode(
