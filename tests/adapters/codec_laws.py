@@ -6,13 +6,19 @@ import copy
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from relay_core.codec_parts import sse_chunks
+from relay_core.codecs import Codec
 from relay_core.errors import CodecError
 from relay_core.llm import same
-from relay_core.testing.lens import check_identity, check_no_alias, edits_of
+from relay_core.testing.lens import check_identity, check_lens, check_no_alias, edits_of
+
+HOSTILE = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def recorded(name):
@@ -32,6 +38,11 @@ def assembled(codec, chunks):
     for chunk in chunks:
         assembler.feed(chunk)
     return assembler.result(), assembler.facts
+
+
+def kinds_of_edits(codec, request, **options):
+    """What was done to a request for the laws, whatever the place."""
+    return {edit.split(" at ")[0] for edit in check_lens(codec, request, **options)}
 
 
 def key_paths(value, at=""):
@@ -102,3 +113,69 @@ def nested(depth=100_000):
     for _ in range(depth):
         value = [value]
     return value
+
+
+class HostileRequestsAndResponses:
+    """Subclassed by the tests of a codec, which name what is damaged and add what only their format has."""
+
+    codec: Codec
+    requests: dict[str, Any]
+    responses: dict[str, Any]
+
+    @HOSTILE
+    @given(native=json_values)
+    def test_any_json(self, native):
+        survives(self.codec, native, "request")
+        survives(self.codec, native, "response")
+
+    @HOSTILE
+    @given(data=st.data())
+    def test_damaged_requests(self, data):
+        survives(self.codec, data.draw(damaged(list(self.requests.values()))), "request")
+
+    @HOSTILE
+    @given(data=st.data())
+    def test_damaged_responses(self, data):
+        survives(self.codec, data.draw(damaged(list(self.responses.values()))), "response")
+
+
+class HostileStreams:
+    """The same for the chunks of a stream."""
+
+    codec: Codec
+    stream: list[Any]
+    one_event_a_chunk = True
+    always_readable = False  # whether every response that chunks amount to can be read
+
+    @HOSTILE
+    @given(data=st.data())
+    def test_damaged_streams(self, data):
+        chunks = data.draw(damaged([self.stream]) | st.lists(json_values, max_size=5))
+        chunks = chunks if isinstance(chunks, list) else [chunks]
+        native, facts = assembled(self.codec, chunks)
+        assert facts.events == len(chunks) or not self.one_event_a_chunk
+        assert native is None or survives(self.codec, native, "response") or not self.always_readable
+
+
+class RecordedRequests:
+    """Subclassed by the tests of a codec, which name the recorded traffic and add what holds for its responses."""
+
+    codec: Codec
+    formats: tuple[str, ...]
+
+    def records(self):
+        return [record for name in self.formats for record in recorded(name)]
+
+    def test_requests_keep_the_laws(self):
+        assert min(len(check_lens(self.codec, record["request"])) for record in self.records()) >= 8
+
+    def plain(self):
+        """The responses that came in one piece."""
+        return [record["response"] for record in self.records() if "response" in record]
+
+    def streamed(self):
+        """What the streams amount to, all of them whole."""
+        events = [sse_chunks([record["sse"].encode()]) for record in self.records() if "sse" in record]
+        streams = [assembled(self.codec, chunks) for chunks in events]
+        assert all(facts.complete for _, facts in streams)
+        return [native for native, _ in streams]

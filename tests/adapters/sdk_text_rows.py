@@ -12,6 +12,7 @@ import pytest
 from relay_core.testing.fake_provider import FakeProvider, Reply
 from relay_core.text_rules import text_rule
 from tests.adapters.raw_server import serving
+from tests.waiting import wait_until_gone
 
 SECRET = "sk-12345-abcde"  # made up
 CHUNKS = ["The key is s", "k-12", "345", "-ab", "cde, keep", " it safe."]
@@ -150,8 +151,7 @@ class SdkTextRows:
             gone = weakref.ref(client)
             rec.clear()
             del client
-            gc.collect()
-            assert gone() is None
+            wait_until_gone(gone)
 
     def test_a_stream_outlives_its_client(self, rec):
         d = self.driver

@@ -52,7 +52,7 @@ class Recording:
 
     @property
     def events(self):
-        assert not self.relay.flush(timeout=5.0).timed_out
+        assert not self.relay.flush(timeout=20.0).timed_out
         return self._events
 
     def clear(self):

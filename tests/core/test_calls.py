@@ -9,13 +9,7 @@ import pytest
 
 import relay_core as relay
 from tests.core.chat_codec import REQUESTS, RESPONSES
-from tests.core.golden_scenario import Codec, Recording
-
-
-@pytest.fixture
-def rec():
-    with Recording() as recording:
-        yield recording
+from tests.core.golden_scenario import Codec
 
 
 @pytest.fixture(params=["plain", "observed", "with middleware"])

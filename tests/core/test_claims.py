@@ -16,12 +16,6 @@ from tests.core.golden_scenario import Codec, Recording
 
 
 @pytest.fixture
-def rec():
-    with Recording() as recording:
-        yield recording
-
-
-@pytest.fixture
 def checked(rec):
     """Names of the calls that a guardrail has seen."""
     seen = []

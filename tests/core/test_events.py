@@ -11,7 +11,6 @@ import pytest
 import relay_core as relay
 from relay_core.events import parse_event
 from relay_core.timestamps import parse_time
-from tests.core.golden_scenario import Recording
 
 SCOPE_KEYS = [
     "atof_version",
@@ -30,12 +29,6 @@ SCOPE_KEYS = [
     "uuid",
 ]
 MARK_KEYS = [key for key in SCOPE_KEYS if key not in ("attributes", "scope_category")]
-
-
-@pytest.fixture
-def rec():
-    with Recording() as recording:
-        yield recording
 
 
 def test_a_scope_line_has_exactly_these_keys_in_order(rec):

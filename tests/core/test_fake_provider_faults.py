@@ -6,7 +6,6 @@ import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from http.client import HTTPConnection, IncompleteRead, RemoteDisconnected
 
 import openai
@@ -19,40 +18,9 @@ from relay_core.testing.fake_provider import (
     FakeProvider,
     Reply,
     ToolCall,
-    read_events,
 )
-
-HI = [{"role": "user", "content": "Say hello there!"}]
-WEATHER = ToolCall("get_weather", {"city": "Rome", "days": 3})
-CHAT = {"model": "m", "messages": HI}
-RESPONSES = {"model": "m", "input": "Hi"}
-MESSAGES = {"model": "m", "messages": HI, "max_tokens": 10}
-
-
-@contextmanager
-def sdk(provider, **options):
-    options = {"base_url": provider.openai_url, "max_retries": 0, **options}
-    with openai.OpenAI(api_key="sk-test", **options) as client:
-        yield client
-
-
-def post(provider, path, body, headers=None):
-    """One request on a connection of its own: status, headers, bytes."""
-    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    connection = HTTPConnection("127.0.0.1", provider.port, timeout=10)
-    try:
-        connection.request("POST", path, raw, headers or {})
-        response = connection.getresponse()
-        return response.status, dict(response.headers), response.read()
-    finally:
-        connection.close()
-
-
-def stream(provider, path, body):
-    status, headers, raw = post(provider, path, {**body, "stream": True})
-    assert status == 200
-    assert headers["Content-Type"].startswith("text/event-stream")
-    return read_events(raw)
+from tests.core.provider_clients import CHAT, HI, MESSAGES, RESPONSES, post, sdk, stream
+from tests.waiting import wait_for
 
 
 def test_retries_reach_the_third_answer():
@@ -70,7 +38,7 @@ def test_retry_after_is_obeyed():
         with sdk(provider, max_retries=1) as client:
             client.chat.completions.create(model="m", messages=HI)
     first, second = provider.requests
-    assert 0.3 <= second.at - first.at < 3
+    assert 0.3 <= second.at - first.at
 
 
 @pytest.mark.parametrize(
@@ -204,17 +172,17 @@ def test_wrong_arguments_are_refused_at_once():
 
 
 def test_client_that_leaves_is_noted_and_frees_its_thread(capfd):
-    with FakeProvider(lambda request: Reply(text="a b c d", chunk_delay=5)) as provider:
+    with FakeProvider(lambda request: Reply(text="a b c d", chunk_delay=60)) as provider:
         with sdk(provider) as client:
             events = client.chat.completions.create(model="m", messages=HI, stream=True)
             next(iter(events))
             assert provider.disconnects == []
             events.close()
-            assert provider.wait_idle(3)
-        with sdk(provider, timeout=0.2) as client, pytest.raises(openai.APITimeoutError):
-            provider.enqueue(Reply(delay=5))
+            assert provider.wait_idle(20)
+        with sdk(provider, timeout=1.0) as client, pytest.raises(openai.APITimeoutError):
+            provider.enqueue(Reply(delay=60))
             client.chat.completions.create(model="m", messages=HI)
-        assert provider.wait_idle(3)
+        assert provider.wait_idle(20)
     assert provider.disconnects == provider.requests
     assert len(provider.disconnects) == 2
     assert capfd.readouterr() == ("", "")
@@ -230,7 +198,7 @@ def test_delays_are_kept():
             whole = time.monotonic() - start
     assert 0.2 <= headers
     assert count == 4
-    assert whole - headers >= 0.05 * (count - 1) * 0.8
+    assert whole >= 0.2 + 0.05 * (count - 1) * 0.8  # a busy client finds chunks that came while it was at the headers
 
 
 def test_a_connection_is_kept_alive_over_streams_and_errors():
@@ -297,17 +265,16 @@ def test_close_ends_threads_and_waiting_clients():
 
     client = threading.Thread(target=wait)
     client.start()
-    while not provider.requests:
-        time.sleep(0.005)
+    wait_for(lambda: provider.requests)
     start = time.monotonic()
     provider.close()
     provider.close()
-    client.join(5)
+    client.join(20)
     idle.close()
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 10  # the answer would have taken 60
     assert len(failures) == 1
     assert provider.disconnects == []
-    assert set(threading.enumerate()) <= before
+    wait_for(lambda: not {t for t in threading.enumerate() if "fake-provider" in t.name} - before)
     with pytest.raises(RuntimeError, match="was closed"):
         provider.start()
     with pytest.raises(RuntimeError, match="no address yet"):

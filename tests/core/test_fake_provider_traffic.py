@@ -3,45 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-from http.client import HTTPConnection
-from pathlib import Path
 
 import pytest
 
 from relay_core.testing.fake_provider import (
     FakeProvider,
     Reply,
-    ToolCall,
     read_events,
 )
-
-CORPUS = Path(os.environ.get("RELAY_PROVIDER_CORPUS", Path(__file__).parents[3] / "shared" / "corpus"))
-HI = [{"role": "user", "content": "Say hello there!"}]
-WEATHER = ToolCall("get_weather", {"city": "Rome", "days": 3})
-CHAT = {"model": "m", "messages": HI}
-RESPONSES = {"model": "m", "input": "Hi"}
-MESSAGES = {"model": "m", "messages": HI, "max_tokens": 10}
-
-
-def post(provider, path, body, headers=None):
-    """One request on a connection of its own: status, headers, bytes."""
-    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    connection = HTTPConnection("127.0.0.1", provider.port, timeout=10)
-    try:
-        connection.request("POST", path, raw, headers or {})
-        response = connection.getresponse()
-        return response.status, dict(response.headers), response.read()
-    finally:
-        connection.close()
-
-
-def stream(provider, path, body):
-    status, headers, raw = post(provider, path, {**body, "stream": True})
-    assert status == 200
-    assert headers["Content-Type"].startswith("text/event-stream")
-    return read_events(raw)
-
+from tests.adapters.codec_laws import recorded
+from tests.core.provider_clients import CHAT, MESSAGES, RESPONSES, WEATHER, post, stream
 
 FREE = {"input", "tools", "metadata", "text", "reasoning", "arguments", "tool_choice"}
 NOT_RECORDED = {
@@ -94,22 +65,18 @@ def shapes(bodies):
     ],
 )
 def test_shapes_match_recorded_traffic(api, path, body, host):
-    file = CORPUS / f"{api}.jsonl"
-    if not file.exists():
-        pytest.skip(f"no recorded traffic at {file}; set RELAY_PROVIDER_CORPUS")
-    records = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
-    records = [record for record in records if record["host"] == host and record["status"] == 200]
-    recorded = [record["response"] for record in records if "response" in record]
+    records = [record for record in recorded(api) if record["host"] == host and record["status"] == 200]
+    told = [record["response"] for record in records if "response" in record]
     for record in records:
         events = read_events(record.get("sse", "").encode())
-        recorded += [event.json() for event in events if event.data != "[DONE]"]
+        told += [event.json() for event in events if event.data != "[DONE]"]
     replies = [Reply(text="a b"), Reply(tool_calls=[WEATHER]), Reply(text="a", reasoning="b")]
     with FakeProvider([reply for reply in replies for _ in range(2)]) as provider:
         rendered = []
         for _ in replies:
             rendered.append(json.loads(post(provider, path, body)[2]))
             rendered += [event.json() for event in stream(provider, path, body) if event.data != "[DONE]"]
-    theirs, ours = shapes(recorded), shapes(rendered)
+    theirs, ours = shapes(told), shapes(rendered)
     compared = set(ours) & set(theirs)
     assert len(compared) >= 6
     for kind in compared:

@@ -22,13 +22,6 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def runtime():
-    made = relay.Relay()
-    yield made
-    made.shutdown(timeout=2.0)
-
-
-@pytest.fixture
 def host(runtime):
     made = PluginHost(runtime)
     yield made

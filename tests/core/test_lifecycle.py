@@ -113,7 +113,7 @@ class TestExit:
             relay.mark("main")
             time.sleep(0.05)
             """,
-            seconds=6.0,
+            seconds=15.0,
         )
         assert "main" in [name for *_, name in lines]
         assert done.stderr == ""
@@ -127,7 +127,7 @@ class TestExit:
             for n in range(50):
                 relay.mark(f"m{n}")
             """,
-            seconds=5.0,
+            seconds=15.0,
         )
         assert len(lines) == 50
         assert done.stderr == ""
@@ -142,7 +142,7 @@ class TestExit:
             relay.subscriber(stuck)
             relay.mark("m")
             """,
-            seconds=5.0,
+            seconds=15.0,
         )
 
     def test_after_a_flush_even_a_hard_exit_loses_nothing(self, tmp_path):

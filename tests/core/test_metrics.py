@@ -8,13 +8,6 @@ import pytest
 
 import relay_core as relay
 from relay_core import Measurement
-from tests.core.golden_scenario import Recording
-
-
-@pytest.fixture
-def rec():
-    with Recording() as recording:
-        yield recording
 
 
 def test_a_group_is_one_mark(rec):

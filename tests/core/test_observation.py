@@ -9,7 +9,6 @@ import pytest
 import relay_core as relay
 from relay_core.events import Deferred
 from relay_core.observation import Observation, Outcome
-from tests.core.golden_scenario import Recording
 
 
 class Money:
@@ -47,12 +46,6 @@ class Broken(Observation):
 
     def outcome(self, call, result, error):
         raise RuntimeError("outcome")
-
-
-@pytest.fixture
-def rec():
-    with Recording() as recording:
-        yield recording
 
 
 def _sync(runtime, kind, fn, observation):

@@ -9,6 +9,7 @@ import pytest
 
 from relay_core import Relay
 from relay_core.settings import Queue, Settings
+from tests.waiting import wait_for
 
 
 class Gate:
@@ -48,7 +49,7 @@ def jammed(policy, **queue):
     seen = []
     relay.subscriber(lambda event: seen.append(event.name), name="seen")
     root = relay.open_scope("root", "agent", parent=None)
-    assert jam.inside.wait(2)
+    assert jam.inside.wait(20)
     return relay, jam, seen, root
 
 
@@ -64,7 +65,7 @@ class TestPolicies:
         assert account(relay)["dropped"] == {"queue_full": 12}
         assert account(relay)["pending"] == 9
         jam.free.set()
-        assert relay.flush(timeout=3.0) == (9, 0, 12, False)
+        assert relay.flush(timeout=20.0) == (9, 0, 12, False)
         assert seen == ["root", *(f"m{n}" for n in range(8))]
 
     def test_drop_oldest_keeps_the_newest(self):
@@ -73,36 +74,36 @@ class TestPolicies:
             root.mark(f"m{n}")
         assert account(relay)["dropped"] == {"queue_full": 12}
         jam.free.set()
-        assert relay.flush(timeout=3.0) == (9, 0, 12, False)
+        assert relay.flush(timeout=20.0) == (9, 0, 12, False)
         assert seen == ["root", *(f"m{n}" for n in range(12, 20))]
 
     def test_block_waits_for_room(self):
-        relay, jam, seen, root = jammed("block", block_timeout=5.0)
-        threading.Timer(0.2, jam.free.set).start()
+        relay, jam, seen, root = jammed("block", block_timeout=60.0)
         began = time.monotonic()
+        threading.Timer(0.2, jam.free.set).start()
         for n in range(20):
             root.mark(f"m{n}")
-        assert 0.1 < time.monotonic() - began < 2.0
-        assert relay.flush(timeout=3.0) == (21, 0, 0, False)
+        assert 0.2 <= time.monotonic() - began < 30.0
+        assert relay.flush(timeout=20.0) == (21, 0, 0, False)
         assert seen == ["root", *(f"m{n}" for n in range(20))]
 
     def test_block_waits_up_to_its_deadline_and_then_not_again(self):
         relay, jam, seen, root = jammed("block", block_timeout=0.2)
         for n in range(8):
             root.mark(f"m{n}")
-        began = time.monotonic()
-        root.mark("one too many")
-        assert 0.15 < time.monotonic() - began < 0.5
-        began = time.monotonic()
-        for _ in range(200):
-            root.mark("more")
-        assert time.monotonic() - began < 0.15, "a stalled subscriber is waited for once"
+        took = []
+        for _ in range(201):
+            began = time.monotonic()
+            root.mark("too many")
+            took.append(time.monotonic() - began)
+        assert 0.15 < took[0] < 10.0
+        assert sum(each > 0.15 for each in took[1:]) < 10, "a stalled subscriber is waited for once"
         assert account(relay)["dropped"] == {"deadline": 201}
         jam.free.set()
-        assert relay.flush(timeout=3.0) == (9, 0, 201, False)
+        assert relay.flush(timeout=20.0) == (9, 0, 201, False)
         for n in range(8):
             root.mark(f"again{n}")
-        assert relay.flush(timeout=3.0).delivered == 17, "it has moved, so it gets events again"
+        assert relay.flush(timeout=20.0).delivered == 17, "it has moved, so it gets events again"
         assert seen[-1] == "again7"
 
     def test_each_subscriber_may_have_its_own_policy(self):
@@ -121,11 +122,11 @@ class TestPolicies:
         relay.subscriber(lambda event: new.append(event.name), name="first")
         relay.subscriber(Latest())
         root = relay.open_scope("root", parent=None)
-        assert jam.inside.wait(2)
+        assert jam.inside.wait(20)
         for n in range(10):
             root.mark(f"m{n}")
         jam.free.set()
-        relay.flush(timeout=3.0)
+        relay.flush(timeout=20.0)
         assert new == ["root", "m0", "m1", "m2", "m3"]
         assert old == ["root", "m6", "m7", "m8", "m9"]
         assert account(relay, "first")["policy"] == "drop_newest"
@@ -140,7 +141,7 @@ class TestPolicies:
             with relay.scope(f"job{n}", "agent", parent=None):
                 pass
         jam.free.set()
-        relay.flush(timeout=3.0)
+        relay.flush(timeout=20.0)
         assert [name for name in seen if name.startswith("job")] == [f"job{n}" for n in range(4) for _ in range(2)]
 
     @pytest.mark.parametrize("policy", ["block", "drop_newest", "drop_oldest"])
@@ -151,7 +152,7 @@ class TestPolicies:
         assert account(relay)["pending"] <= 17
         assert account(relay)["accepted"] == 101
         jam.free.set()
-        report = relay.flush(timeout=3.0)
+        report = relay.flush(timeout=20.0)
         assert report.delivered + report.dropped == 101
         assert len(seen) == report.delivered
         if policy == "drop_oldest":
@@ -165,13 +166,13 @@ class TestPolicies:
             with relay.scope(f"s{n}", input={"n": n}, parent=root) as scope:
                 scope.output = f"{n:010}" * 1_000  # only the end events are large
         jam.free.set()
-        report = relay.flush(timeout=5.0)
+        report = relay.flush(timeout=20.0)
         assert report.delivered + report.dropped == 4_001
         assert len(sizes) < 2_000, "ten megabytes do not fit"
         assert sum(size for size in sizes if size > 10_000) < 1_500_000
         for n in range(100):  # there is room again
             root.mark(f"m{n}")
-        assert relay.flush(timeout=3.0).delivered == report.delivered + 200
+        assert relay.flush(timeout=20.0).delivered == report.delivered + 200
 
 
 @pytest.mark.parametrize("policy", ["block", "drop_newest", "drop_oldest"])
@@ -232,45 +233,37 @@ def test_accounts_add_up_all_the_time(policy):
     relay.shutdown(timeout=2.0)
 
 
-def test_a_lane_is_bounded_and_counts_what_it_gives_up(monkeypatch):
-    monkeypatch.setattr("relay_core.delivery._LANE_EVENTS", 20)
+def stuck_in_a_lane():
+    """A runtime and its subscriber, which has got a thread of its own and is stuck there."""
     relay = Relay()
     gate = Gate()
     relay.subscriber(gate)
     relay.mark("first")
-    deadline = time.monotonic() + 3.0
-    while not account(relay, "gate")["own_thread"]:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_for(lambda: account(relay, "gate")["own_thread"])
+    return relay, gate
+
+
+def test_a_lane_is_bounded_and_counts_what_it_gives_up(monkeypatch):
+    monkeypatch.setattr("relay_core.delivery._LANE_EVENTS", 20)
+    relay, gate = stuck_in_a_lane()
     for n in range(50):
         relay.mark(f"m{n}")
-    while account(relay, "gate")["dropped"] != {"subscriber_slow": 30}:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_for(lambda: account(relay, "gate")["dropped"] == {"subscriber_slow": 30})
     gate.free.set()
-    assert relay.flush(timeout=3.0) == (21, 0, 30, False)
+    assert relay.flush(timeout=20.0) == (21, 0, 30, False)
     assert [name for name, _, _ in gate.seen] == ["first", *(f"m{n}" for n in range(20))]
 
 
 def test_a_lane_is_bounded_by_bytes_too(monkeypatch):
     monkeypatch.setattr("relay_core.delivery._LANE_BYTES", 10_000)
-    relay = Relay()
-    gate = Gate()
-    relay.subscriber(gate)
-    relay.mark("first")
-    deadline = time.monotonic() + 3.0
-    while not account(relay, "gate")["own_thread"]:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    relay, gate = stuck_in_a_lane()
     for n in range(8):
         relay.mark(f"m{n}", data="x" * 4_000)
-    while account(relay, "gate")["dropped"] != {"subscriber_slow": 5}:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_for(lambda: account(relay, "gate")["dropped"] == {"subscriber_slow": 5})
     gate.free.set()
-    assert relay.flush(timeout=3.0) == (4, 0, 5, False)
+    assert relay.flush(timeout=20.0) == (4, 0, 5, False)
     relay.mark("later", data="x" * 4_000)  # there is room again
-    assert relay.flush(timeout=3.0) == (5, 0, 5, False)
+    assert relay.flush(timeout=20.0) == (5, 0, 5, False)
 
 
 def test_a_lane_ends_with_its_subscriber_and_serves_late_events(monkeypatch):
@@ -282,26 +275,27 @@ def test_a_lane_ends_with_its_subscriber_and_serves_late_events(monkeypatch):
         time.sleep(0.03)
         seen.append(event.name)
 
-    handle = relay.subscriber(slow)
+    def threads():
+        return [thread for thread in threading.enumerate() if thread.name == "relay-leaving"]
+
+    handle = relay.subscriber(slow, name="leaving")  # no other test has a thread of this name
     scope = relay.open_scope("open", parent=None)
     for _ in range(9):
         relay.mark("m")
-    relay.flush(timeout=3.0)
-    assert any(thread.name == "relay-slow" for thread in threading.enumerate())
+    relay.flush(timeout=20.0)
+    assert threads()
     handle.remove()
-    deadline = time.monotonic() + 3.0
-    while any(thread.name == "relay-slow" for thread in threading.enumerate()):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_for(lambda: not threads())
     scope.close()  # it saw the start
-    assert not relay.flush(timeout=3.0).timed_out
+    assert not relay.flush(timeout=20.0).timed_out
     assert seen == ["open", *("m",) * 9, "open"]
     relay.shutdown(timeout=1.0)
 
 
-def test_a_busy_subscriber_slows_callers_down_instead_of_losing_events():
+def test_a_busy_subscriber_slows_callers_down_instead_of_losing_events(monkeypatch):
     """Less than a millisecond for each event is work, not slowness, however long the burst."""
-    relay = Relay(Settings(queue=Queue(max_events=1_000, block_timeout=5.0)))
+    monkeypatch.setattr("relay_core.delivery._SLOW", 0.2)  # a machine that is busy stops a thread for shorter
+    relay = Relay(Settings(queue=Queue(max_events=1_000, block_timeout=60.0)))
     seen = []
 
     def busy(event):
@@ -336,10 +330,9 @@ def test_a_slow_exporter_of_batches_still_gets_batches():
     relay.subscriber(Exporter())
     for _ in range(10):
         relay.mark("m")
-    time.sleep(0.7)
-    assert account(relay, "exporter")["own_thread"] is True
+    wait_for(lambda: account(relay, "exporter")["own_thread"])
     for _ in range(2_000):
         relay.mark("m")
-    assert relay.flush(timeout=5.0) == (2_010, 0, 0, False)
+    assert relay.flush(timeout=20.0) == (2_010, 0, 0, False)
     assert len(sizes) < 40
     relay.shutdown(timeout=1.0)

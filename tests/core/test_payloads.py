@@ -284,9 +284,9 @@ def test_one_dag_is_not_unfolded_for_ever():
     bomb = [1]
     for _ in range(60):
         bomb = [bomb, bomb]
-    start = time.perf_counter()
+    start = time.thread_time()
     frozen = freeze({"x": bomb})
-    assert time.perf_counter() - start < 2
+    assert time.thread_time() - start < 2
     assert b'"time":true' in encoder.json(frozen)
 
 
@@ -544,10 +544,10 @@ def test_big_hostile_values_take_bounded_time():
     for payload in ({"x": "x" * 100_000_000}, many, {"a": {"b": many}}, list(many), set(many), collections.OrderedDict(many), deep,
                     {"d": deep}, b"x" * 100_000_000, bytearray(100_000_000), memoryview(bytes(100_000_000)), 10**200_000,
                     [[b"x" * 100_000_000]], many.keys(), collections.deque(many)):  # fmt: skip
-        start = time.perf_counter()
+        start = time.thread_time()
         frozen = freeze(payload)
-        took = time.perf_counter() - start
-        assert took < 1, type(payload)  # about 20 ms; a machine under load gets much more
+        took = time.thread_time() - start
+        assert took < 1, type(payload)  # about 20 ms
         assert len(encoder.json(frozen)) < DEFAULT_LIMITS.max_bytes
 
 

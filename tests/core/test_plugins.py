@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import importlib
 import logging
 import sys
@@ -17,13 +16,7 @@ import relay_core as relay
 from relay_core import hookimpl, plugins
 from relay_core.plugins import PluginHost, configure, host_of
 from relay_core.settings import PluginEntry
-
-
-@pytest.fixture
-def runtime():
-    made = relay.Relay()
-    yield made
-    made.shutdown(timeout=2.0)
+from tests.waiting import wait_until_gone
 
 
 @pytest.fixture
@@ -117,7 +110,7 @@ def test_a_name_that_nothing_provides_is_noted_with_the_nearest(install, host, c
     assert record.state == "failed" and record.source == "configuration"
     assert "not installed; did you mean acme_guard?" in record.error
     host.activate([PluginEntry("acme_gaurd")])
-    assert len(caplog.records) == 1  # said once
+    assert sum("acme_gaurd" in said for said in caplog.messages) == 1  # once
 
 
 def test_two_distributions_of_one_name_are_a_conflict(install, host):
@@ -143,7 +136,7 @@ def test_a_slow_import_is_reported(install, host, monkeypatch, caplog):
     install("acme-dist", {"acme_slow": "acme_slow"}, acme_slow=f"import time; time.sleep(0.06)\n{GUARD}")
     (record,) = host.activate([PluginEntry("acme_slow")])
     assert record.state == "active" and record.seconds >= 0.06
-    assert "'acme_slow' took 0.1 s to import" in caplog.text
+    assert f"'acme_slow' took {record.seconds:.1f} s to import" in caplog.text
 
 
 def test_a_class_is_made_and_a_module_is_taken_as_it_is(host, runtime):
@@ -364,8 +357,7 @@ def test_a_runtime_with_plugins_can_be_collected():
     host_of(made).register(Guard(), name="g")
     gone = weakref.ref(made)
     del made
-    gc.collect()
-    assert gone() is None
+    wait_until_gone(gone)
 
 
 # -- closing ----------------------------------------------------------------------------------------------------------

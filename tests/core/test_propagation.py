@@ -27,13 +27,6 @@ ROOT = "4bf92f35-77b3-4da6-a3ce-929d0e0e4736"
 PARENT = "4bf92f35-77b3-4da6-00f0-67aa0ba902b7"
 
 
-@pytest.fixture
-def runtime():
-    made = relay.Relay()
-    yield made
-    made.shutdown(timeout=2.0)
-
-
 def ids(scope):
     return scope.parent_uuid, scope.root_uuid
 

@@ -13,14 +13,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 import relay_core as relay
+from relay_core.payloads import Frozen, freeze
 from relay_core.scopes import RemoteScope
 from tests.core.golden_scenario import Recording
-
-
-@pytest.fixture
-def rec():
-    with Recording() as recording:
-        yield recording
+from tests.waiting import until
 
 
 def test_a_scope_gives_a_start_and_an_end(rec):
@@ -407,7 +403,7 @@ async def test_a_decorated_async_generator(rec):
     async for _ in agen(1, 2):
         break
     gc.collect()
-    await asyncio.sleep(0.01)
+    await until(lambda: rec.shape()[-1].startswith("-"))
     assert rec.shape() == ["+function agen", "*cleanup", "-function agen cancelled"]
 
 
@@ -749,3 +745,15 @@ def test_headers_that_are_no_mapping_are_misuse():
 def test_a_marks_metadata_that_is_no_mapping_is_misuse():
     with pytest.raises(relay.UsageError, match=r"mark 'm': metadata is a mapping, got str"):
         relay.Relay().mark("m", metadata="abc")
+
+
+def test_a_frozen_profile_is_merged_like_any_other():
+    runtime, seen = relay.Relay(), []
+    runtime.subscriber(seen.append)
+    for frozen in (Frozen({"model_name": "m"}), Frozen(freeze({"model_name": "m"}))):
+        runtime.open_scope("call", "llm", profile=frozen).close(profile={"tool_call_id": "t"})
+    runtime.flush(timeout=5.0)
+    assert [event.category_profile for event in seen if event.scope_category == "end"] == [
+        {"model_name": "m", "tool_call_id": "t"}
+    ] * 2
+    runtime.shutdown(timeout=5.0)

@@ -136,13 +136,13 @@ class TestBounds:
         def spent(size):
             reader = SseReader()
             block = [b"data: "] + [b"x"] * size + [b"\n\n"]
-            begin = time.process_time()
+            begin = time.thread_time()
             found = [event for piece in block for event in reader.feed(piece)]
             assert len(found[0].data) == size
-            return time.process_time() - begin
+            return time.thread_time() - begin
 
         small = min(spent(20_000) for _ in range(3))
-        assert spent(200_000) < 40 * small
+        assert min(spent(200_000) for _ in range(2)) < 40 * small
 
 
 class TestAnyBytes:

@@ -10,12 +10,7 @@ import pytest
 import relay_core as relay
 from relay_core.settings import Settings, Stream
 from tests.core.golden_scenario import Codec, Recording
-
-
-@pytest.fixture
-def rec():
-    with Recording() as recording:
-        yield recording
+from tests.waiting import until
 
 
 class Source:
@@ -148,7 +143,7 @@ async def test_left_and_collected(rec, mode):
         async for _ in mode.open(source):
             break
     gc.collect()
-    await asyncio.sleep(0.01)
+    await until(lambda: rec.shape()[-1].startswith("-"))
     assert source.closed == 1
     assert facts(rec) == ("cancelled", "abandoned", 1, [1])
 

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import textwrap
-import time
 
 
 def assert_account(relay, name, emitted, *, dropped=None):
@@ -21,14 +20,6 @@ def assert_account(relay, name, emitted, *, dropped=None):
     if dropped is not None:
         assert found["dropped"] == dropped, found
     return found
-
-
-def wait_for(condition, seconds=5.0):
-    """Wait until something is so."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.005)
 
 
 PRELUDE = """

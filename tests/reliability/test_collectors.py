@@ -15,7 +15,8 @@ import relay_core
 from relay_plugin_observability.backoff import Backoff
 from relay_plugin_observability.otel import OtelSettings, build
 from tests.plugins.observability.otel.receiver import balanced, collector
-from tests.reliability.support import assert_account, wait_for
+from tests.reliability.support import assert_account
+from tests.waiting import wait_for
 
 
 class RawCollector:
@@ -146,7 +147,7 @@ def test_R17_a_collector_that_lies(lie):
         runtime, exporter = start(there.url)
         for n in range(20):
             assert runtime.call_tool("echo", n, lambda n: n) == n
-        wait_for(lambda: there.requests, 5.0)
+        wait_for(lambda: there.requests)
         began = time.monotonic()
         runtime.shutdown(timeout=3.0)
         assert time.monotonic() - began < 5.5
@@ -178,7 +179,7 @@ def test_R16_a_server_without_tls_and_an_answer_that_drips():
     with raw(say(*[bytes((byte,)) for byte in b"HTTP/1.1 200 OK\r\nX: " + b"y" * 500], pause=0.1)) as there:
         runtime, exporter = start(there.url)
         runtime.call_tool("echo", 1, lambda n: n)
-        wait_for(lambda: there.requests, 5.0)
+        wait_for(lambda: there.requests)
         began = time.monotonic()
         runtime.shutdown(timeout=2.0)
         assert time.monotonic() - began < 3.5
@@ -189,7 +190,7 @@ def test_R16_a_retry_after_of_a_year_does_not_hold_up_the_end():
     with raw(say(b"HTTP/1.1 429 Slow Down\r\nRetry-After: 31536000\r\nContent-Length: 0\r\n\r\n")) as there:
         runtime, exporter = start(there.url)
         runtime.call_tool("echo", 1, lambda n: n)
-        wait_for(lambda: there.requests, 5.0)
+        wait_for(lambda: there.requests)
         began = time.monotonic()
         runtime.shutdown(timeout=5.0)
         assert time.monotonic() - began < 5.5
@@ -215,7 +216,7 @@ def test_R18_shutdown_in_a_pause_takes_no_longer_than_its_timeout():
         for channel in exporter.channels():
             channel._backoff = Backoff(first=60.0, longest=60.0, jitter=0.0)
         runtime.call_tool("echo", 1, lambda n: n)
-        wait_for(lambda: exporter.stats().traces.last_error, 5.0)
+        wait_for(lambda: exporter.stats().traces.last_error)
         began = time.monotonic()
         runtime.shutdown(timeout=0.5)
         took = time.monotonic() - began

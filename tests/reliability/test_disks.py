@@ -11,7 +11,8 @@ import pytest
 
 from relay_core import Relay
 from relay_plugin_observability import AtofExporter
-from tests.reliability.support import assert_account, program, run, wait_for, whole_lines
+from tests.reliability.support import assert_account, program, run, whole_lines
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="limits and permissions of POSIX")
 

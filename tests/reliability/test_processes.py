@@ -14,7 +14,8 @@ import urllib.request
 
 import pytest
 
-from tests.reliability.support import program, run, wait_for, whole_lines
+from tests.reliability.support import program, run, whole_lines
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 

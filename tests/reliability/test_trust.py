@@ -28,8 +28,9 @@ from relay_core.stainless import blocks
 from relay_core.testing import EventRecorder
 from relay_core.trajectory import TrajectoryError, read
 from tests.plugins.observability.scenarios import LLM
-from tests.plugins.observability.streams.collectors import HttpCollector, wait_for
+from tests.plugins.observability.streams.collectors import HttpCollector
 from tests.reliability.support import run
+from tests.waiting import told, wait_for
 
 ROOT = Path(__file__).parents[2]
 HOSTILE = "a\x1b[2J\x1b]8;;http://x\x1b\\b\x07c\rd\ne\u202ef\u200bg\x00h\x9b31m\u2028\ufeff"
@@ -92,8 +93,9 @@ def test_S06_a_name_cannot_forge_a_log_line(caplog):
     runtime.call_tool(f"x\nforged {HOSTILE}", {}, lambda _args: None)
     runtime.flush(timeout=5)
     runtime.shutdown(timeout=5)
-    assert len(caplog.records) >= 3
-    for record in caplog.records:
+    records = told(caplog, "relay")
+    assert len(records) >= 3
+    for record in records:
         assert record.getMessage().isprintable(), record.getMessage()
 
 

@@ -1,10 +1,12 @@
-"""Requests, responses, streams and frames of Bedrock's Converse API, written for these tests."""
+"""Requests, responses, streams and frames of Bedrock's Converse API: written for these tests, and recorded ones."""
 
 from __future__ import annotations
 
 import json
 import struct
 import zlib
+
+from tests.adapters.codec_laws import recorded
 
 USER = {"role": "user", "content": [{"text": "Will it rain in Oslo?"}]}
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
@@ -179,3 +181,8 @@ def frame(payload, **headers):
 def framed(event):
     ((name, payload),) = event.items()
     return frame(payload, event_type=name, content_type="application/json", message_type="event")
+
+
+def converse_records():
+    """Recorded traffic of the API itself, and of Nova, whose body of its own is read as one of these."""
+    return recorded("bedrock_converse") + [it for it in recorded("bedrock_invoke") if "nova" in it["path"]]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 
 import pytest
-from hypothesis import HealthCheck, given, settings
 
 from relay_adapter_bedrock import CODEC
 from relay_core.codecs import Codec
@@ -27,8 +26,8 @@ from relay_core.llm import (
     VideoPart,
 )
 from relay_core.testing.lens import check_lens
-from tests.adapters.bedrock.samples import REQUESTS, RESPONSES, SCHEMA, WEATHER
-from tests.adapters.codec_laws import damaged, json_values, nested, recorded, survives
+from tests.adapters.bedrock.samples import REQUESTS, RESPONSES, SCHEMA, WEATHER, converse_records
+from tests.adapters.codec_laws import HostileRequestsAndResponses, RecordedRequests, nested
 
 
 def edited(name, function):
@@ -251,43 +250,24 @@ class TestWriting:
         assert (written["stopReason"], written["usage"] is native["usage"]) == ("end_turn", True)
 
 
-SETTINGS = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
-
-
-class TestHostileInput:
-    @SETTINGS
-    @given(json_values)
-    def test_any_json(self, native):
-        survives(CODEC, native, "request")
-        survives(CODEC, native, "response")
-
-    @SETTINGS
-    @given(damaged(list(REQUESTS.values())))
-    def test_damaged_requests(self, native):
-        survives(CODEC, native, "request")
-
-    @SETTINGS
-    @given(damaged(list(RESPONSES.values())))
-    def test_damaged_responses(self, native):
-        survives(CODEC, native, "response")
+class TestHostileInput(HostileRequestsAndResponses):
+    codec = CODEC
+    requests = REQUESTS
+    responses = RESPONSES
 
     def test_deep_nesting(self):
         with pytest.raises(CodecError, match="too deeply"):
             CODEC.decode_request({"messages": [{"role": "user", "content": [{"x": nested()}]}]})
 
 
-@pytest.fixture(scope="module")
-def records():
-    nova = [record for record in recorded("bedrock_invoke") if "nova" in record["path"]]
-    return recorded("bedrock_converse") + nova
+class TestRecordedTraffic(RecordedRequests):
+    codec = CODEC
 
+    def records(self):
+        return converse_records()
 
-class TestRecordedTraffic:
-    def test_requests_keep_the_laws(self, records):
-        assert min(len(check_lens(CODEC, record["request"])) for record in records) >= 8
-
-    def test_responses_keep_the_laws(self, records):
-        natives = [record["response"] for record in records if "response" in record]
+    def test_responses_keep_the_laws(self):
+        natives = self.plain()
         assert len(natives) >= 10
         for native in natives:
             assert check_lens(CODEC, native, side="response")

@@ -10,15 +10,15 @@ import struct
 import zlib
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from relay_adapter_bedrock import CODEC, EventStreamDecoder, read_events
 from relay_core.errors import CodecError
 from relay_core.llm import Finish
 from relay_core.testing.lens import check_lens
-from tests.adapters.bedrock.samples import RESPONSES, STREAM, delta, frame, framed
-from tests.adapters.codec_laws import assembled, damaged, json_values, key_paths, recorded, survives
+from tests.adapters.bedrock.samples import RESPONSES, STREAM, converse_records, delta, frame, framed
+from tests.adapters.codec_laws import HOSTILE, HostileStreams, assembled, key_paths, recorded
 
 DATA = b"".join(map(framed, STREAM))
 
@@ -150,17 +150,11 @@ def _frame_with(head):
     return whole + struct.pack(">I", zlib.crc32(whole))
 
 
-SETTINGS = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+class TestHostileInput(HostileStreams):
+    codec = CODEC
+    stream = STREAM
 
-
-class TestHostileInput:
-    @SETTINGS
-    @given(damaged([STREAM]) | st.lists(json_values, max_size=5))
-    def test_damaged_streams(self, chunks):
-        native, _ = assembled(CODEC, chunks if isinstance(chunks, list) else [chunks])
-        assert native is None or survives(CODEC, native, "response") in (True, False)
-
-    @SETTINGS
+    @HOSTILE
     @given(st.lists(st.binary(max_size=60), max_size=6))
     def test_any_bytes(self, chunks):
         try:
@@ -168,7 +162,7 @@ class TestHostileInput:
         except CodecError as error:
             assert str(error)
 
-    @SETTINGS
+    @HOSTILE
     @given(st.binary(max_size=40), st.binary(max_size=40))
     def test_frames_with_any_headers_and_payload(self, head, payload):
         start = struct.pack(">II", 16 + len(head) + len(payload), len(head))
@@ -184,8 +178,7 @@ class TestHostileInput:
 
 class TestRecordedTraffic:
     def test_streams_assemble_to_the_shape_of_plain_responses(self):
-        records = recorded("bedrock_converse")
-        records += [record for record in recorded("bedrock_invoke") if "nova" in record["path"]]
+        records = converse_records()
         shape = set().union(*(key_paths(record["response"]) for record in records if "response" in record))
         streams = [base64.b64decode(record["binary"]) for record in records if "binary" in record]
         assert len(streams) >= 10

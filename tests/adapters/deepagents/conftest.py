@@ -6,15 +6,13 @@ import pytest
 
 from relay_adapter_deepagents import instrument, uninstrument
 from tests.adapters.deepagents.agents import PROVIDER
-from tests.adapters.langchain.conftest import Trace
+from tests.adapters.langchain.traces import Trace
 
 
 @pytest.fixture
 def trace():
-    found = Trace()
-    yield found
-    found.check_form()
-    found.relay.shutdown(timeout=2.0)
+    with Trace() as found:
+        yield found
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import Command, interrupt
 
 from tests.adapters.deepagents.agents import RESEARCHER, Scripted, ask, call, delegate, search
+from tests.waiting import until
 
 
 def agents(trace):
@@ -150,7 +151,7 @@ async def test_a_cancelled_subagent_leaves_nothing_open(observed):
     running.cancel()
     await asyncio.wait([running], timeout=10)
     assert running.cancelled()
-    await asyncio.sleep(0.05)
+    await until(lambda: all(p.end for p in observed.scopes("agent")))
     observed.table().sweep(grace=0.0)
     assert len(observed.table()) == 0
     assert {p.status for p in observed.scopes("agent")} == {"cancelled"}

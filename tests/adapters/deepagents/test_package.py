@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ import relay_adapter_deepagents
 import relay_core
 from relay_adapter_deepagents import adapter
 from relay_adapter_langgraph.activation import is_instrumented
+from tests.adapters.packages import brought_by, check_public_names, entry_point_of
 
 ROOT = Path(__file__).parents[3]
 _PROGRAM = """
@@ -38,13 +38,8 @@ print(json.dumps(asked), json.dumps([e.name for e in starts if e.category == "ag
 
 
 def test_importing_it_imports_no_framework():
-    code = (
-        "import sys, relay_adapter_deepagents; "
-        "names = ('deepagents', 'langchain', 'langchain_core', 'langgraph', 'pydantic'); "
-        "print([m for m in sys.modules if m.partition('.')[0] in names])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    frameworks = ("deepagents", "langchain", "langchain_core", "langgraph", "pydantic")
+    assert brought_by("relay_adapter_deepagents", *frameworks) == []
 
 
 @pytest.mark.parametrize("first", ["", "import langgraph.graph", "import deepagents"])
@@ -59,16 +54,12 @@ def test_the_very_first_agent_of_an_unchanged_program_is_seen_and_governed(first
 
 
 def test_the_entry_point_names_the_adapter():
-    (found,) = entry_points(group="relay.adapters", name="deepagents")
-    assert found.load() is adapter
+    assert entry_point_of("deepagents") is adapter
     assert (adapter.name, adapter.requires) == ("deepagents", "deepagents")
 
 
 def test_all_public_names_exist():
-    for name in relay_adapter_deepagents.__all__:
-        assert getattr(relay_adapter_deepagents, name) is not None
-    with pytest.raises(AttributeError):
-        relay_adapter_deepagents.nothing  # noqa: B018  # the access is the test
+    check_public_names(relay_adapter_deepagents)
 
 
 def test_a_wrong_option_says_what_is_right():

@@ -6,8 +6,6 @@ import copy
 import json
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from relay_adapter_google_genai import CODEC
 from relay_core.codec_parts import sse_chunks
@@ -33,7 +31,14 @@ from relay_core.llm import (
     VideoPart,
 )
 from relay_core.testing.lens import check_lens
-from tests.adapters.codec_laws import assembled, damaged, json_values, key_paths, nested, recorded, survives
+from tests.adapters.codec_laws import (
+    HostileRequestsAndResponses,
+    HostileStreams,
+    RecordedRequests,
+    assembled,
+    key_paths,
+    nested,
+)
 from tests.adapters.google_genai.samples import REQUESTS, RESPONSES, STREAM, USAGE, USER, WEATHER, chunk
 
 
@@ -439,31 +444,12 @@ class TestStreams:
         assert assembled(CODEC, [])[0] is None
 
 
-SETTINGS = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
-
-
-class TestHostileInput:
-    @SETTINGS
-    @given(json_values)
-    def test_any_json(self, native):
-        survives(CODEC, native, "request")
-        survives(CODEC, native, "response")
-
-    @SETTINGS
-    @given(damaged(list(REQUESTS.values())))
-    def test_damaged_requests(self, native):
-        survives(CODEC, native, "request")
-
-    @SETTINGS
-    @given(damaged(list(RESPONSES.values())))
-    def test_damaged_responses(self, native):
-        survives(CODEC, native, "response")
-
-    @SETTINGS
-    @given(damaged([STREAM]) | st.lists(json_values, max_size=5))
-    def test_damaged_streams(self, chunks):
-        native, _ = assembled(CODEC, chunks if isinstance(chunks, list) else [chunks])
-        assert native is None or survives(CODEC, native, "response") in (True, False)
+class TestHostileInput(HostileRequestsAndResponses, HostileStreams):
+    codec = CODEC
+    requests = REQUESTS
+    responses = RESPONSES
+    stream = STREAM
+    one_event_a_chunk = False  # a list of chunks is several
 
     def test_deep_nesting(self):
         deep = nested()
@@ -473,25 +459,18 @@ class TestHostileInput:
         assert USER["role"] == "user"
 
 
-@pytest.fixture(scope="module")
-def records():
-    return recorded("gemini_generate_content")
+class TestRecordedTraffic(RecordedRequests):
+    codec = CODEC
+    formats = ("gemini_generate_content",)
 
-
-class TestRecordedTraffic:
-    def test_requests_keep_the_laws(self, records):
-        assert min(len(check_lens(CODEC, record["request"])) for record in records) >= 8
-
-    def test_responses_and_streams_keep_the_laws_and_have_one_shape(self, records):
-        plain = [record["response"] for record in records if "response" in record]
-        streams = [assembled(CODEC, sse_chunks([record["sse"].encode()])) for record in records if "sse" in record]
+    def test_responses_and_streams_keep_the_laws_and_have_one_shape(self):
+        plain, streams = self.plain(), self.streamed()
         assert (len(plain) >= 40, len(streams) >= 9) == (True, True)
-        assert all(facts.complete for _, facts in streams)
-        for native in (*plain, *(native for native, _ in streams)):
+        for native in (*plain, *streams):
             check_lens(CODEC, native, side="response")
             view = CODEC.decode_response(native)
             assert view.choices
             if view.usage.reported_total is not None:
                 assert view.usage.input_tokens + view.usage.output_tokens == view.usage.reported_total
         shape = set().union(*map(key_paths, plain))
-        assert {path for native, _ in streams for path in key_paths(native) - shape if ".args." not in path} == set()
+        assert {path for native in streams for path in key_paths(native) - shape if ".args." not in path} == set()

@@ -51,6 +51,13 @@ class Streaming(Scripted):
             yield ChatGenerationChunk(message=AIMessageChunk(piece))
 
 
+class Unarmed(Scripted):
+    """One that takes tools, which it does not use."""
+
+    def bind_tools(self, tools, **kwargs):
+        return self
+
+
 class ToolUser(BaseChatModel):
     """A model that calls the tool "lookup" with the text that it is asked, and then is done."""
 
@@ -93,6 +100,18 @@ class LangChainContract(AdapterContract):
 
     def settle(self, relay):
         table_of(relay).sweep(grace=0.0)
+
+    def once(self, key, make):
+        """Making an agent or a graph takes longer than running it, so there is one for all the calls of a test."""
+        known = self.__dict__.setdefault("things", {})
+        if key not in known:
+            known[key] = make()
+        return known[key]
+
+    def rewritten(self, call, old, new):
+        if call.kind == "tool":
+            return super().rewritten(call, old, new)
+        return call.replace(request=call.view.map_text(lambda text: text.replace(old, new)))
 
     @pytest.fixture(autouse=True)
     def nothing_stays_open(self, relay_runtime):
@@ -169,11 +188,6 @@ class TestWrapped(LangChainContract):
     def text_of(self, result):
         return result.text if isinstance(result, AIMessage) else str(result)
 
-    def rewritten(self, call, old, new):
-        if call.kind == "tool":
-            return super().rewritten(call, old, new)
-        return call.replace(request=call.view.map_text(lambda text: text.replace(old, new)))
-
     def replaced(self, kind, result, text):
         return text
 
@@ -193,26 +207,20 @@ def tool_result(state):
     return next(message for message in state["messages"] if isinstance(message, ToolMessage))
 
 
-class TestAgents(LangChainContract):
-    """Agents of `create_agent` with `RelayMiddleware`, which make the calls."""
+class AgentContract(LangChainContract):
+    """Agents, which make the calls; `made` says how such an agent is made."""
 
-    growth_runs = 250  # of runs that take several milliseconds each
     capabilities = AdapterCapabilities(
         streaming="LangGraph reads the model ahead of the program, so the contract cannot pace it; see test_control"
     )
 
     def agent(self, relay, kind, make_tool=sync_tool):
-        """Making an agent takes longer than running it, so there is one for all the calls of a test."""
-        known = self.__dict__.setdefault("agents", {})
-        key = (relay, kind, make_tool)
-        if key not in known:
-            model = ToolUser() if kind == "tool" else Scripted(body=play)
-            known[key] = create_agent(
-                model,
-                tools=[make_tool(play)] if kind == "tool" else [],
-                middleware=[] if relay is None else [RelayMiddleware(relay)],
-            )
-        return known[key]
+        def make():
+            if kind == "tool":
+                return self.made(relay, ToolUser(), [make_tool(play)])
+            return self.made(relay, Unarmed(body=play), [])
+
+        return self.once((relay, kind, make_tool), make)
 
     def call_llm(self, relay, text, body):
         BODY.set(body)
@@ -237,13 +245,17 @@ class TestAgents(LangChainContract):
     def text_of(self, result):
         return result.text
 
-    def rewritten(self, call, old, new):
-        if call.kind == "tool":
-            return super().rewritten(call, old, new)
-        return call.replace(request=call.view.map_text(lambda text: text.replace(old, new)))
-
     def replaced(self, kind, result, text):
         if kind == "tool":
             assert isinstance(result, ToolMessage)
             return result.model_copy(update={"content": text})
         return dataclasses.replace(result, result=[AIMessage(text)])
+
+
+class TestAgents(AgentContract):
+    """Agents of `create_agent` with `RelayMiddleware`."""
+
+    growth_runs = 250  # of runs that take several milliseconds each
+
+    def made(self, relay, model, tools):
+        return create_agent(model, tools=tools, middleware=[] if relay is None else [RelayMiddleware(relay)])

@@ -18,6 +18,7 @@ from langgraph.types import Command, interrupt
 import relay_core
 from relay_adapter_langchain import RelayCallbackHandler, RelayMiddleware
 from relay_core.testing.fake_provider import Failure, FakeProvider, Reply, Tokens, ToolCall
+from tests.waiting import until
 
 
 @tool
@@ -421,7 +422,7 @@ async def test_an_async_stream_that_is_left_early_is_cancelled(observed, scripte
         if chunk.content:
             break
     await stream.aclose()
-    await asyncio.sleep(0.2)  # the ends come a turn of the loop later
+    await until(lambda: not len(observed.table()))  # the ends come a turn of the loop later
     assert {p.status for p in observed.scopes()} == {"cancelled"}
     assert len(observed.table()) == 0
 

@@ -26,6 +26,7 @@ from pydantic import BaseModel
 import relay_core
 from relay_adapter_langchain import RelayCallbackHandler, instrument, uninstrument
 from tests.adapters.langchain.models import Hanging, Scripted
+from tests.waiting import until
 
 
 def chat(*answers):
@@ -81,9 +82,8 @@ async def test_an_async_stream_left_early(observed, way, inside):
         await stream.aclose()
     del stream
     gc.collect()
-    await asyncio.sleep(0.05)  # the ends come a turn of the loop later
+    await until(lambda: not len(observed.table()))  # the ends come a turn of the loop later
     assert observed.one("llm").status == "cancelled"
-    assert len(observed.table()) == 0
 
 
 # -- cancellation ----------------------------------------------------------------------------------------------------
@@ -106,15 +106,13 @@ async def test_a_cancelled_call(observed, kind, inside):
     elif inside == "parallel":
         work = RunnableParallel(one=work, two=work)
     task = asyncio.create_task(work.ainvoke(given))
-    for _ in range(50):
-        await asyncio.sleep(0)
+    count = 2 if inside == "parallel" else 1
+    await until(lambda: len(observed.scopes(kind)) == count)  # a thread has the function before it
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await asyncio.sleep(0)
-    assert set(statuses(observed, kind)) == {"cancelled"}
-    assert len(observed.scopes(kind)) == (2 if inside == "parallel" else 1)
-    assert len(observed.table()) == 0
+    await until(lambda: not len(observed.table()))
+    assert statuses(observed, kind) == ["cancelled"] * count
 
 
 def test_a_failure_beside_others_sync(observed):
@@ -147,7 +145,7 @@ async def test_a_failure_beside_others_async(observed):
     with pytest.raises(ValueError, match="no"):
         await branches.ainvoke("x")
     gate.set()  # the sibling ends after the root
-    await asyncio.sleep(0.05)
+    await until(lambda: not len(observed.table()))
     assert {p.name: p.status for p in observed.scopes("function")} == {"bad": "error", "good": "ok"}
     assert observed.one("agent").status == "error"
 

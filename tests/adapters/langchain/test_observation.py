@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import gc
 import pickle
 import threading
 from typing import Any
@@ -26,6 +25,7 @@ from relay_adapter_langchain import RelayCallbackHandler, conversations, instrum
 from relay_adapter_langchain.runs import Run
 from relay_core.payloads import Encoder
 from relay_core.scopes import Scope
+from tests.waiting import collected, wait_for
 
 
 def chat(*answers: Any) -> GenericFakeChatModel:
@@ -404,8 +404,7 @@ def test_a_message_is_converted_once_and_shown_as_it_is_now(observed):
     echo.invoke(history)
     assert [p.start["data"][0]["content"] for p in observed.scopes(name="count")] == ["before", "after"]
     del history, first, frozen
-    gc.collect()
-    assert len(conversations._messages) <= kept
+    wait_for(collected(lambda: len(conversations._messages) <= kept))
 
 
 def test_a_growing_conversation_is_frozen_once_and_shown_as_it_is():
@@ -428,8 +427,7 @@ def test_a_growing_conversation_is_frozen_once_and_shown_as_it_is():
     assert len(contents(history)) == 10
     kept = len(conversations._histories)
     del history, first, grown
-    gc.collect()
-    assert len(conversations._histories) < kept
+    wait_for(collected(lambda: len(conversations._histories) < kept))
 
 
 def test_lists_that_hold_more_than_messages_are_kept_whole(observed):

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import runpy
-import subprocess
-import sys
-from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -15,30 +12,22 @@ import relay_adapter_langchain
 import relay_core
 from relay_adapter_langchain import adapter, uninstrument
 from relay_adapter_langchain.activation import instrument
+from tests.adapters.packages import brought_by, check_public_names, entry_point_of
 
 EXAMPLE = Path(__file__).parents[3] / "docs" / "examples" / "trip_agent.py"
 
 
 def test_importing_it_imports_no_langchain():
-    code = (
-        "import sys, relay_adapter_langchain; "
-        "print([m for m in sys.modules if m.partition('.')[0] in ('langchain', 'langchain_core', 'langgraph', 'pydantic')])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert brought_by("relay_adapter_langchain", "langchain", "langchain_core", "langgraph", "pydantic") == []
 
 
 def test_the_entry_point_names_the_adapter():
-    (found,) = entry_points(group="relay.adapters", name="langchain")
-    assert found.load() is adapter
+    assert entry_point_of("langchain") is adapter
     assert (adapter.name, adapter.requires) == ("langchain", "langchain_core")
 
 
 def test_all_public_names_exist():
-    for name in relay_adapter_langchain.__all__:
-        assert getattr(relay_adapter_langchain, name) is not None
-    with pytest.raises(AttributeError):
-        relay_adapter_langchain.nothing  # noqa: B018  # the access is the test
+    check_public_names(relay_adapter_langchain)
 
 
 def test_the_adapter_installs_and_uninstalls():

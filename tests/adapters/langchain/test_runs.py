@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import time
 import weakref
 from uuid import uuid4
@@ -17,6 +16,7 @@ from langchain_core.tools import tool
 import relay_core
 from relay_adapter_langchain import RelayCallbackHandler, instrument, uninstrument
 from relay_adapter_langchain.runs import Run, RunTable, table_of
+from tests.waiting import collected, until, wait_until_gone
 
 
 def start(handler, run_id, parent=None, name="run"):
@@ -94,8 +94,7 @@ def test_a_runtime_can_be_forgotten():
     assert table_of(runtime) is table_of(runtime)
     gone = weakref.ref(runtime)
     del runtime
-    gc.collect()
-    assert gone() is None
+    wait_until_gone(gone)
 
 
 async def test_nothing_is_left_after_two_thousand_runs(observed):
@@ -173,9 +172,7 @@ async def wait_forever(n: int) -> int:
 )
 async def test_a_cancelled_task_ends_the_root_runs_in_it(observed, kind, make):
     task = asyncio.create_task(make())
-    for _ in range(20):  # far enough to hang
-        await asyncio.sleep(0)
-    assert len(observed.table()) == 1
+    await until(lambda: len(observed.table()) == 1)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -207,9 +204,6 @@ async def test_watching_a_task_keeps_nothing_alive():
     gone.append(weakref.ref(task))
     await task
     del runtime, handler, task
-    deadline = time.monotonic() + 10
-    while any(ref() is not None for ref in gone) and time.monotonic() < deadline:
-        await asyncio.sleep(0.01)  # the loop keeps a task, and the executor's thread its work, for a moment more
-        gc.collect()
-    assert [ref() for ref in gone] == [None, None, None]
+    # The loop keeps a task, and the executor's thread its work, for a moment more.
+    await until(collected(lambda: [ref() for ref in gone] == [None, None, None]))
     assert watch.runs == {}

@@ -25,6 +25,7 @@ from relay_adapter_langchain import ModelCall, RelayMiddleware, wrap, wrap_model
 from relay_core.llm import Message
 from relay_core.testing.fake_provider import Failure, FakeProvider, Reply, ToolCall
 from tests.adapters.langchain.models import Scripted
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -143,7 +144,7 @@ async def test_event_streams_of_version_3_are_guarded_and_rewritten(observed, pr
     assert str(await asyncio.to_thread(lambda: model.stream_events("hi", version="v3").text)) == "one two three"
     assert await (await model.astream_events("hi", version="v3")).text == "one two three"
     assert [[m["content"] for m in r.body["messages"]] for r in provider.requests] == [["hi", "please"]] * 2
-    await asyncio.sleep(0.05)  # LangChain tells of the end a turn of the loop later
+    await until(lambda: not len(observed.table()))  # LangChain tells of the end a turn of the loop later
     assert [p.status for p in observed.scopes("llm")] == ["ok", "ok"]
 
 

@@ -30,16 +30,10 @@ def asked(text):
 
 
 class GraphContract(LangChainContract):
-    """Graphs are made once per test: making one takes longer than running it."""
+    """What is the same for all graphs."""
 
     entry = "relay_adapter_langgraph:adapter"
     frameworks = ("langchain_core", "langgraph")
-
-    def once(self, key, make):
-        known = self.__dict__.setdefault("graphs", {})
-        if key not in known:
-            known[key] = make()
-        return known[key]
 
     def tool_graph(self, node):
         return StateGraph(MessagesState).add_node("tools", node).add_edge(START, "tools").compile()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from importlib.metadata import entry_points
 
 import pytest
 
@@ -13,6 +12,7 @@ import relay_adapter_langgraph
 import relay_core
 from relay_adapter_langchain.activation import is_instrumented
 from relay_adapter_langgraph import adapter
+from tests.adapters.packages import brought_by, check_public_names, entry_point_of
 
 _PROGRAM = """
 import json, sys
@@ -34,12 +34,7 @@ print(json.dumps([[e.name, e.scope_category if e.kind == "scope" else "mark"] fo
 
 
 def test_importing_it_imports_no_langgraph():
-    code = (
-        "import sys, relay_adapter_langgraph; "
-        "print([m for m in sys.modules if m.partition('.')[0] in ('langchain', 'langchain_core', 'langgraph', 'pydantic')])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert brought_by("relay_adapter_langgraph", "langchain", "langchain_core", "langgraph", "pydantic") == []
 
 
 @pytest.mark.parametrize("names", ["['langgraph']", "['langchain', 'langgraph']"])
@@ -58,16 +53,12 @@ def test_the_very_first_run_of_an_unchanged_program_is_seen(first, names):
 
 
 def test_the_entry_point_names_the_adapter():
-    (found,) = entry_points(group="relay.adapters", name="langgraph")
-    assert found.load() is adapter
+    assert entry_point_of("langgraph") is adapter
     assert adapter.name == "langgraph"
 
 
 def test_all_public_names_exist():
-    for name in relay_adapter_langgraph.__all__:
-        assert getattr(relay_adapter_langgraph, name) is not None
-    with pytest.raises(AttributeError):
-        relay_adapter_langgraph.nothing  # noqa: B018  # the access is the test
+    check_public_names(relay_adapter_langgraph)
 
 
 def test_the_adapter_has_no_options():

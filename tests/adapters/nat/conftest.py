@@ -11,9 +11,7 @@ from tests.adapters.nat.traces import Trace
 def trace():
     from relay_adapter_nat import bind  # not where the adapter is not installed
 
-    found = Trace()
-    bind(found.relay)
-    yield found
-    bind(None)
-    found.check_form()
-    found.relay.shutdown(timeout=2.0)
+    with Trace() as found:
+        bind(found.relay)
+        yield found
+        bind(None)

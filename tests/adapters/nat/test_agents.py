@@ -40,7 +40,7 @@ async def _ask(mode="ok", middleware=None, **more):
 
 async def test_an_agent_s_calls_have_what_they_were_asked_and_answered(trace):
     assert await _ask() == "It rains."
-    first, second = trace.pairs(category="llm")
+    first, second = trace.scopes(category="llm")
     assert first.start["data"]["content"]["messages"] == [{"role": "user", "content": "Rain?"}]
     assert first.end["category_profile"]["annotated_response"]["tool_calls"][0]["arguments"] == {
         "city": "Oslo",
@@ -50,14 +50,14 @@ async def test_an_agent_s_calls_have_what_they_were_asked_and_answered(trace):
     assert (usage["prompt_tokens"], usage["completion_tokens"], usage["cache_read_tokens"]) == (11, 5, 4)
     assert second.start["category_profile"]["model_name"] == "scripted-1"
     assert 0 < second.end["category_profile"]["time_to_first_chunk"] < 60
-    tool = trace.one("weather", "tool")
+    tool = trace.one("tool", "weather")
     assert tool.start["data"] == {"city": "Oslo", "days": 2}
     assert tool.end["category_profile"]["tool_call_id"] == "call_0"
 
 
 async def test_a_tool_and_the_function_in_it_are_told_to_be_one_call(trace):
     await _ask()
-    tool, function = trace.one("weather", "tool"), trace.one("weather", "function")
+    tool, function = trace.one("tool", "weather"), trace.one("function", "weather")
     assert function.parent == tool.uuid
     assert function.metadata["relay.duplicate_of"] == tool.uuid
 
@@ -65,24 +65,24 @@ async def test_a_tool_and_the_function_in_it_are_told_to_be_one_call(trace):
 async def test_a_blocked_tool_of_an_agent_ends_as_blocked_with_its_twin(trace):
     trace.relay.register("guardrail", lambda call: relay.Block("no weather today"), target="tool", name="no")
     await _ask(middleware={"relay": {"_type": "relay"}})
-    assert [pair.status for pair in trace.pairs("weather")] == ["blocked", "blocked"]
-    last = trace.pairs(category="llm")[-1]
+    assert [pair.status for pair in trace.scopes(name="weather")] == ["blocked", "blocked"]
+    last = trace.scopes(category="llm")[-1]
     assert "no weather today" in str(last.start["data"]), "the agent tells its model"
 
 
 async def test_a_tool_that_fails_ends_with_its_twin(trace):
     await _ask(mode="fail")
-    assert {pair.metadata.get("error.type") for pair in trace.pairs("weather")} == {"LookupError"}
-    assert trace.one("tool_calling_agent").status == "ok", "the agent went on"
+    assert {pair.metadata.get("error.type") for pair in trace.scopes(name="weather")} == {"LookupError"}
+    assert trace.one(name="tool_calling_agent").status == "ok", "the agent went on"
 
 
 async def test_a_model_that_fails_ends_with_the_run(trace, script):
     script[:] = [ZeroDivisionError("the model broke")]
     with pytest.raises(ZeroDivisionError):
         await _ask()
-    model = trace.pairs(category="llm")[0]
+    model = trace.scopes(category="llm")[0]
     assert model.status == "error" and model.metadata["relay.end_cause"] == "run_failed"
-    assert trace.one("tool_calling_agent").metadata["error.type"] == "ZeroDivisionError"
+    assert trace.one(name="tool_calling_agent").metadata["error.type"] == "ZeroDivisionError"
 
 
 async def _recovers(models, text):
@@ -97,7 +97,7 @@ async def test_a_model_whose_failure_is_dealt_with_ends_as_an_error(trace, scrip
     assert await parts.run(_workflow("recovers", _Asks(_recovers)), llms=LLMS) == "went on"
     model = trace.one(category="llm")
     assert (model.status, model.metadata["relay.end_cause"]) == ("error", "no_end")
-    assert trace.one("t_caller").status == "ok"
+    assert trace.one(name="t_caller").status == "ok"
 
 
 async def test_with_the_langchain_adapter_every_run_is_reported_once(trace):
@@ -107,12 +107,12 @@ async def test_with_the_langchain_adapter_every_run_is_reported_once(trace):
         await _ask()
     finally:
         relay_adapter_langchain.uninstrument()
-    assert len(trace.pairs(category="llm")) == 2
-    tool = trace.one("weather", "tool")
-    function = trace.one("weather", "function")
+    assert len(trace.scopes(category="llm")) == 2
+    tool = trace.one("tool", "weather")
+    function = trace.one("function", "weather")
     assert function.parent == tool.uuid and function.metadata["relay.duplicate_of"] == tool.uuid
-    graph = trace.one("LangGraph")
-    assert graph.parent == trace.one("<workflow>").uuid
+    graph = trace.one(name="LangGraph")
+    assert graph.parent == trace.one(name="<workflow>").uuid
     assert trace.path(tool)[:3] == ["tool_calling_agent", "<workflow>", "LangGraph"]
 
 
@@ -145,7 +145,7 @@ async def test_a_model_wrapped_by_the_langchain_adapter_is_one_call_under_policy
     workflow = _workflow("wrapped", _Asks(_invoke, wrap=lambda model: wrap_model(model, trace.relay)))
     assert await parts.run(workflow, llms=LLMS) == "hello"
     call = trace.one(category="llm")
-    assert call.parent == trace.one("<workflow>").uuid
+    assert call.parent == trace.one(name="<workflow>").uuid
     assert "nat.step_id" in call.metadata, "NAT's own report of the call was recognised"
 
 
@@ -159,7 +159,7 @@ async def test_a_handler_that_is_given_to_one_call_is_recognised(trace, script):
     await parts.run(_workflow("handled", _Asks(ask)), llms=LLMS)
     call = trace.one(category="llm")
     assert call.metadata["langchain.run_id"], "LangChain's own handler was there first and knows more"
-    assert call.parent == trace.one("<workflow>").uuid
+    assert call.parent == trace.one(name="<workflow>").uuid
 
 
 # -- the experimental middleware -------------------------------------------------------------------------------------
@@ -184,15 +184,15 @@ async def test_every_client_of_langchain_is_under_policy_in_every_way(trace, scr
     answer = await parts.run(_workflow("every", _Asks(_every_way)), "hi", llms=LLMS, middleware=EXPERIMENTAL)
     assert answer == str(["hello"] * 10)
     assert asked == ["hi"] * 10, "the second client as well as the first, sync as well as async"
-    assert len(trace.pairs(category="llm")) == 10
+    assert len(trace.scopes(category="llm")) == 10
 
 
 async def test_a_blocked_model_raises_relay_s_own_error(trace, script):
     trace.relay.register("guardrail", lambda call: relay.Block("hush"), target="llm", name="hush")
     with pytest.raises(relay.Blocked, match="hush"):
         await parts.run(_workflow("blocked", _Asks(_invoke)), llms=LLMS, middleware=EXPERIMENTAL)
-    assert trace.one("t_caller").status == "blocked"
-    assert trace.pairs(category="llm") == []
+    assert trace.one(name="t_caller").status == "blocked"
+    assert trace.scopes(category="llm") == []
 
 
 async def _raw_ways(models, text):
@@ -212,9 +212,9 @@ async def test_clients_of_other_frameworks_are_under_policy_by_their_methods(tra
     workflow = _workflow("raw", _Asks(_raw_ways, wrapper="t_raw"))
     answer = await parts.run(workflow, "a b", llms=LLMS, middleware=EXPERIMENTAL)
     assert answer == str(["sync A B", "async A B", ["A", "B"], ["A", "B"], ["A", "B"]])
-    calls = trace.pairs(category="llm")
+    calls = trace.scopes(category="llm")
     assert len(calls) == 5 and {call.start["category_profile"]["model_name"] for call in calls} == {"raw-1"}
-    assert {call.parent for call in calls} == {trace.one("<workflow>").uuid}
+    assert {call.parent for call in calls} == {trace.one(name="<workflow>").uuid}
 
 
 async def test_an_agent_s_model_is_under_policy_by_the_experimental_middleware(trace):
@@ -225,4 +225,4 @@ async def test_an_agent_s_model_is_under_policy_by_the_experimental_middleware(t
     weather = {"_type": "t_tool"}
     await parts.run(AGENT, "Rain?", functions={"weather": weather}, llms=LLMS, middleware=EXPERIMENTAL)
     assert asked == ["llm", "llm"]
-    assert len(trace.pairs(category="llm")) == 4, "two runs of two calls, each once"
+    assert len(trace.scopes(category="llm")) == 4, "two runs of two calls, each once"

@@ -15,7 +15,7 @@ pytest.importorskip("relay_plugin_observability", reason="the events are written
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]  # NAT's command loads all of its packages
 ROOT = Path(__file__).parents[3]
-WORKFLOW = """
+OBSERVED = """
 general:
   use_uvloop: false
   telemetry:
@@ -26,6 +26,8 @@ general:
 middleware:
   relay:
     _type: relay
+"""
+WORKFLOW = f"""{OBSERVED}
 functions:
   weather:
     _type: t_tool
@@ -51,27 +53,17 @@ def site(tmp_path):
     return info.parent
 
 
-EVALUATION = """
-general:
-  use_uvloop: false
-  telemetry:
-    tracing:
-      relay:
-        _type: relay
-        config: {config}
-middleware:
-  relay:
-    _type: relay
+EVALUATION = f"""{OBSERVED}
 workflow:
   _type: t_echo
   middleware: [relay]
 eval:
   general:
-    output_dir: {folder}/out
+    output_dir: {{folder}}/out
     dataset:
       _type: json
-      file_path: {folder}/data.json
-  evaluators: {{}}
+      file_path: {{folder}}/data.json
+  evaluators: {{{{}}}}
 """
 
 

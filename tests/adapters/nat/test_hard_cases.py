@@ -44,12 +44,14 @@ def _pusher():
 
 
 async def test_a_remote_parent_is_kept(trace):
+    trace.remote.add(REMOTE)
+
     async def talk(functions, text):
         return text
 
     async with parts.session(parts.body(talk)) as manager:
         await parts.once(manager, upstream={"parent_id": REMOTE, "parent_name": "upstream"})
-    root = trace.one("t_caller")
+    root = trace.one(name="t_caller")
     assert root.parent == REMOTE
     assert root.start["propagation_root_uuid"] == REMOTE
 
@@ -66,7 +68,7 @@ async def test_a_workflow_inside_a_workflow_of_this_process_lies_under_its_funct
             return await asyncio.create_task(parts.once(nested, text, upstream={"parent_id": step}))
 
         assert await parts.run(parts.body(outer)) == "inner hi"
-    inside, outside = sorted(trace.pairs("t_caller"), key=lambda pair: pair.parent is None)
+    inside, outside = sorted(trace.scopes(name="t_caller"), key=lambda pair: pair.parent is None)
     assert outside.parent is None
     assert trace.path(inside) == ["t_caller", "<workflow>", "t_caller"]
 
@@ -84,8 +86,10 @@ async def test_what_came_from_relay_is_not_reported_back(trace):
         return answer
 
     await parts.run(parts.body(bridged, "echo"), functions=TOOLS)
-    assert [pair.name for pair in trace.pairs()] == ["t_caller", "<workflow>", "echo"]
-    assert trace.one("echo").parent == trace.one("<workflow>").uuid, "what is inside moves out to the step around"
+    assert [pair.name for pair in trace.scopes()] == ["t_caller", "<workflow>", "echo"]
+    assert trace.one(name="echo").parent == trace.one(name="<workflow>").uuid, (
+        "what is inside moves out to the step around"
+    )
 
 
 async def test_every_kind_of_step_has_a_scope(trace):
@@ -100,14 +104,14 @@ async def test_every_kind_of_step_has_a_scope(trace):
         return text
 
     await parts.run(parts.body(kinds))
-    found = {pair.name: (pair.category, pair.start["category_profile"].get("subtype")) for pair in trace.pairs()[2:]}
+    found = {pair.name: (pair.category, pair.start["category_profile"].get("subtype")) for pair in trace.scopes()[2:]}
     assert found == {
         "TASK": ("agent", None),
         "TTC": ("custom", "nat.ttc"),
         "CUSTOM": ("custom", "nat.custom"),
         "SPAN": ("custom", "nat.span"),
     }
-    span = trace.one("SPAN")
+    span = trace.one(name="SPAN")
     assert (span.start["data"], span.end["data"]) == ({"n": 1}, {"n": 2})
     assert (span.metadata["nat.tags"], span.metadata["nat.metadata"]) == (["a"], {"who": "me"})
     (chunk,) = trace.marks("nat.chunk")
@@ -124,8 +128,8 @@ async def test_ids_that_are_no_uuids_become_stable_ones(trace):
         return text
 
     await parts.run(parts.body(odd))
-    assert trace.one("inner").parent == trace.one("outer").uuid
-    assert uuid.UUID(trace.one("outer").uuid).version == 5
+    assert trace.one(name="inner").parent == trace.one(name="outer").uuid
+    assert uuid.UUID(trace.one(name="outer").uuid).version == 5
 
 
 async def test_a_step_that_never_ends_ends_with_its_run(trace):
@@ -135,7 +139,7 @@ async def test_a_step_that_never_ends_ends_with_its_run(trace):
         return text
 
     await parts.run(parts.body(forgets))
-    span = trace.one("forgotten")
+    span = trace.one(name="forgotten")
     assert (span.status, span.metadata["relay.end_cause"]) == ("cancelled", "no_end")
 
 
@@ -155,7 +159,7 @@ async def test_payloads_are_taken_as_they_are_at_that_moment(trace):
         return text
 
     await parts.run(parts.body(changes))
-    span = trace.one("basket")
+    span = trace.one(name="basket")
     assert (span.start["data"], span.end["data"]) == ({"apples": [1]}, {"apples": [1, 2]})
 
 
@@ -188,7 +192,7 @@ async def test_an_end_without_a_start_is_counted_and_a_second_start_ignored(trac
     run.finish()
     assert odd_counts["nat.ends_without_start"] == 1
     assert odd_counts["nat.starts_of_open_steps"] == 1
-    assert trace.one("tool").parent == first, "a step whose parent is unknown is the run's"
+    assert trace.one(name="tool").parent == first, "a step whose parent is unknown is the run's"
     assert len(table_of(trace.relay)) == 0
 
 
@@ -234,7 +238,7 @@ async def test_the_table_is_bounded(trace):
     for step_id in ids:
         run.take(_step("SPAN_START", step_id, name=step_id[-1]))
     assert len(table) == 2
-    assert trace.one("1").metadata["relay.end_cause"] == "given_up"
+    assert trace.one(name="1").metadata["relay.end_cause"] == "given_up"
     run.finish()
 
 
@@ -254,7 +258,7 @@ async def test_a_hostile_payload_does_no_harm(trace):
         return text
 
     assert await parts.run(parts.body(rude)) == "hi"
-    assert trace.one("rude").status == "ok"
+    assert trace.one(name="rude").status == "ok"
 
 
 async def test_instrument_sees_workflows_that_say_nothing_of_relay_and_doubles_none(trace):
@@ -266,11 +270,11 @@ async def test_instrument_sees_workflows_that_say_nothing_of_relay_and_doubles_n
     try:
         await parts.run(parts.body(talk), telemetry={})
         await parts.run(parts.body(talk))
-        assert [pair.name for pair in trace.pairs()] == ["t_caller", "<workflow>"] * 2
+        assert [pair.name for pair in trace.scopes()] == ["t_caller", "<workflow>"] * 2
     finally:
         uninstrument()
     await parts.run(parts.body(talk), telemetry={})
-    assert len(trace.pairs()) == 4, "taken off, it reports nothing"
+    assert len(trace.scopes()) == 4, "taken off, it reports nothing"
 
 
 async def test_models_without_the_profiler_are_warned_of_once(trace, caplog, monkeypatch):

@@ -33,30 +33,23 @@ from relay_adapter_nat import adapter, compat
 from relay_adapter_nat.activation import is_instrumented
 from relay_adapter_nat.steps import KINDS
 from tests.adapters.nat import parts
+from tests.adapters.packages import brought_by, check_public_names, entry_point_of
 
 # -- the package -------------------------------------------------------------------------------------------------------
 
 
 def test_importing_it_imports_no_nat():
-    code = (
-        "import sys, relay_adapter_nat; print([m for m in sys.modules if m.partition('.')[0] in ('nat', 'pydantic')])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert brought_by("relay_adapter_nat", "nat", "pydantic") == []
 
 
 def test_the_entry_points_name_the_adapter_and_nat_s_components():
-    (found,) = entry_points(group="relay.adapters", name="nat")
-    assert found.load() is adapter
+    assert entry_point_of("nat") is adapter
     (components,) = entry_points(group="nat.components", name="relay")
     assert components.value == "relay_adapter_nat.register"
 
 
 def test_all_public_names_exist():
-    for name in relay_adapter_nat.__all__:
-        assert getattr(relay_adapter_nat, name) is not None
-    with pytest.raises(AttributeError):
-        relay_adapter_nat.nothing  # noqa: B018  # the access is the test
+    check_public_names(relay_adapter_nat)
 
 
 _PROGRAM = """

@@ -50,10 +50,10 @@ async def test_a_guardrail_blocks_and_the_caller_gets_relay_s_own_error(trace):
         await _go(trace, _weather, "weather")
     assert (caught.value.guardrail, caught.value.call.name) == ("no_oslo", "weather")
     assert asked == [("weather", {"city": "Oslo", "days": 2})]
-    assert trace.one("weather").status == "blocked"
-    assert {pair.status for pair in trace.pairs() if pair.category != "guardrail"} == {"blocked"}
+    assert trace.one(name="weather").status == "blocked"
+    assert {pair.status for pair in trace.scopes() if pair.category != "guardrail"} == {"blocked"}
     guardrail = trace.one(category="guardrail")
-    assert guardrail.parent == trace.one("weather").uuid
+    assert guardrail.parent == trace.one(name="weather").uuid
     assert guardrail.end["data"]["rejection_reason"] == "not Oslo"
 
 
@@ -63,7 +63,7 @@ async def test_a_request_intercept_rewrites_and_the_trace_says_both(trace):
         return call.replace(request={**call.request, "city": "Bergen"})
 
     assert await _go(trace, _weather, "weather") == "2 days of rain in Bergen"
-    tool = trace.one("weather")
+    tool = trace.one(name="weather")
     assert tool.start["data"]["city"] == "Oslo", "NAT reported it before the middleware ran"
     assert [mark["data"] for mark in trace.marks("nat.arguments")] == [{"city": "Bergen", "days": 2}]
     assert trace.marks("nat.arguments")[0]["parent_uuid"] == tool.uuid
@@ -86,7 +86,7 @@ async def test_an_execution_intercept_answers_in_place_of_the_function(trace):
         yield call
 
     assert await _go(trace, _weather, "weather") == "remembered"
-    assert trace.one("weather").status == "cached"
+    assert trace.one(name="weather").status == "cached"
 
 
 async def test_an_execution_intercept_changes_the_result(trace):
@@ -96,7 +96,7 @@ async def test_an_execution_intercept_changes_the_result(trace):
         return result.upper()
 
     assert await _go(trace, _weather, "weather") == "2 DAYS OF RAIN IN OSLO"
-    assert trace.one("weather").end["data"] == "2 DAYS OF RAIN IN OSLO"
+    assert trace.one(name="weather").end["data"] == "2 DAYS OF RAIN IN OSLO"
 
 
 async def _sum(functions, text):
@@ -127,8 +127,8 @@ async def test_an_exception_passes_as_it_is(trace):
         return (yield call)
 
     assert await _go(trace, _identity, "broken") == "LookupError('no weather in Oslo',)"
-    assert trace.one("broken").status == "error"
-    assert trace.one("t_caller").status == "ok"
+    assert trace.one(name="broken").status == "error"
+    assert trace.one(name="t_caller").status == "ok"
 
 
 async def test_policy_runs_once_where_the_middleware_is_listed_twice(trace):
@@ -144,7 +144,7 @@ async def test_without_the_exporter_the_middleware_reports_the_call_itself(trace
     trace.relay.register("guardrail", lambda call: None, target="tool", name="fine")
     await _go(trace, _weather, "weather", telemetry=SILENT)
     assert trace.flow()[-2:] == ["start tool weather", "end tool weather ok"]
-    assert trace.one("weather").end["data"] == "2 days of rain in Oslo"
+    assert trace.one(name="weather").end["data"] == "2 days of rain in Oslo"
 
 
 @pytest.mark.parametrize("order", [["skips", "relay"], ["relay", "skips"]])
@@ -154,7 +154,7 @@ async def test_a_function_that_other_middleware_skips_has_no_error(trace, order)
     functions = {"weather": {"_type": "t_tool", "middleware": order}}
     both = {**POLICY, "skips": {"_type": "t_skips"}}
     assert await parts.run(parts.body(_asked, "weather"), functions=functions, middleware=both) == "None"
-    tool = trace.one("weather")
+    tool = trace.one(name="weather")
     assert (tool.status, tool.end["data"]) == ("ok", None)
     assert tool.metadata.get("nat.skipped", False) is (order[0] == "skips")
 
@@ -182,7 +182,7 @@ async def test_a_stream_is_under_policy_and_keeps_its_chunks(trace, telemetry):
         return call.replace(request={"text": call.request["text"] + " c"})
 
     assert await _go(trace, _words, "words", text="a b", telemetry=telemetry) == "a|b|c"
-    tool = trace.one("words")
+    tool = trace.one(name="words")
     assert (tool.status, tool.end["data"]) == ("ok", ["a", "b", "c"])
 
 
@@ -191,7 +191,7 @@ async def test_a_stream_that_breaks_fails(trace, telemetry):
     trace.relay.register("guardrail", lambda call: None, target="tool", name="fine")
     with pytest.raises(ZeroDivisionError):
         await _go(trace, _tears, "tears", text="a b c", telemetry=telemetry)
-    assert trace.one("tears").status == "error"
+    assert trace.one(name="tears").status == "error"
 
 
 @pytest.mark.parametrize("telemetry", [{"relay": {"_type": "relay"}}, SILENT], ids=["exporter", "alone"])
@@ -199,7 +199,7 @@ async def test_a_blocked_stream_gives_nothing(trace, telemetry):
     trace.relay.register("guardrail", lambda call: relay.Block("hush"), target="tool", name="hush")
     with pytest.raises(relay.Blocked, match="hush"):
         await _go(trace, _words, "words", text="a b", telemetry=telemetry)
-    assert [pair.status for pair in trace.pairs("words")] == (["blocked"] if telemetry else [])
+    assert [pair.status for pair in trace.scopes(name="words")] == (["blocked"] if telemetry else [])
 
 
 async def test_an_intercept_answers_in_place_of_a_stream(trace):
@@ -209,7 +209,7 @@ async def test_an_intercept_answers_in_place_of_a_stream(trace):
         yield call
 
     assert await _go(trace, _words, "words") == "x|y"
-    assert trace.one("words").status == "cached"
+    assert trace.one(name="words").status == "cached"
 
 
 async def _leaves(functions, text):
@@ -223,8 +223,8 @@ async def _leaves(functions, text):
 async def test_a_stream_that_is_left_early_is_cancelled(trace):
     trace.relay.register("guardrail", lambda call: None, target="tool", name="fine")
     assert await _go(trace, _leaves, "words", text="a b c") == "left"
-    assert trace.one("words").status == "cancelled"
-    assert trace.one("t_caller").status == "ok"
+    assert trace.one(name="words").status == "cancelled"
+    assert trace.one(name="t_caller").status == "ok"
 
 
 async def test_a_stream_of_the_workflow_itself(trace):
@@ -236,7 +236,7 @@ async def test_a_stream_of_the_workflow_itself(trace):
     async with parts.session(workflow, functions=_tools(), middleware=POLICY) as manager:
         async with manager.session() as opened, opened.run("a b") as runner:
             assert [chunk async for chunk in runner.result_stream()] == ["a", "b"]
-    assert trace.one("t_caller").end["data"] == ["a", "b"]
+    assert trace.one(name="t_caller").end["data"] == ["a", "b"]
 
 
 async def test_a_disabled_runtime_is_out_of_the_way(trace, monkeypatch):

@@ -73,27 +73,27 @@ async def test_golden_events_with_fixed_ids_and_times(trace, fix_providers):
         ("end", "function", "<workflow>", "04", "03", "28"),
         ("end", "agent", "t_caller", "03", "--", "29"),
     ]
-    root = trace.one("t_caller")
+    root = trace.one(name="t_caller")
     assert root.metadata["nat.run_id"] == str(uuid.UUID(int=1)), "the first id is that of the run"
     assert root.metadata["nat.trace_id"] == f"{2:032x}"
-    tool = trace.one("weather")
+    tool = trace.one(name="weather")
     assert (tool.start["data"], tool.end["data"]) == ({"city": "Oslo", "days": 2}, "2 days of rain in Oslo")
     assert tool.metadata["nat.parent_function"] == "<workflow>"
-    assert tool.metadata["nat.parent_function_id"] == trace.one("<workflow>").uuid
+    assert tool.metadata["nat.parent_function_id"] == trace.one(name="<workflow>").uuid
     assert (root.start["data"], root.end["data"]) == ("Oslo", "echo 2 days of rain in Oslo 3")
 
 
 async def test_the_conversation_is_told(trace):
     async with parts.session(parts.body(_talk)) as manager:
         await parts.once(manager, conversation_id="talk-7")
-    facts = trace.one("t_caller").metadata
+    facts = trace.one(name="t_caller").metadata
     assert (facts["conversation_id"], facts["session_id"], facts["nat.runtime"]) == ("talk-7", "talk-7", "run_or_serve")
 
 
 async def test_an_evaluation_is_told_from_a_run_of_a_user(trace):
     async with parts.session(parts.body(_talk)) as manager:
         await parts.once(manager, upstream={"runtime_type": RuntimeTypeEnum.EVALUATE})
-    assert trace.one("t_caller").metadata["nat.runtime"] == "evaluate"
+    assert trace.one(name="t_caller").metadata["nat.runtime"] == "evaluate"
 
 
 async def _talk(functions, text):
@@ -108,10 +108,10 @@ async def test_a_failed_run_ends_everywhere_with_its_error(trace):
     with pytest.raises(LookupError, match="no weather"):
         await parts.run(parts.body(_broken, "broken"), "Oslo", functions=TOOLS)
     assert trace.flow()[3:] == ["end tool broken error", "end function <workflow> error", "end agent t_caller error"]
-    for pair in trace.pairs():
+    for pair in trace.scopes():
         assert pair.metadata["error.type"] == "LookupError", pair.name
         assert pair.metadata["otel.status_description"] == "no weather in Oslo"
-    assert trace.one("t_caller").metadata["relay.end_cause"] == "run_failed"
+    assert trace.one(name="t_caller").metadata["relay.end_cause"] == "run_failed"
 
 
 async def _recovers(functions, text):
@@ -124,7 +124,7 @@ async def _recovers(functions, text):
 async def test_an_error_that_is_dealt_with_is_that_function_s_alone(trace):
     """A function that runs while an older exception is handled has not failed."""
     assert await parts.run(parts.body(_recovers, "broken", "echo"), functions=TOOLS) == "echo never mind"
-    assert {pair.name: pair.status for pair in trace.pairs()} == {
+    assert {pair.name: pair.status for pair in trace.scopes()} == {
         "t_caller": "ok",
         "<workflow>": "ok",
         "broken": "error",
@@ -145,7 +145,7 @@ async def _reads_on_while_handling(functions, text):
 async def test_an_error_of_the_reader_is_not_that_of_the_stream(trace):
     words = {"words": {"_type": "t_stream"}}
     assert await parts.run(parts.body(_reads_on_while_handling, "words"), functions=words) == "a b c"
-    assert (trace.one("words").status, trace.one("words").end["data"]) == ("ok", ["a", "b", "c"])
+    assert (trace.one(name="words").status, trace.one(name="words").end["data"]) == ("ok", ["a", "b", "c"])
 
 
 async def _late(functions):
@@ -166,8 +166,8 @@ async def _waits_in_the_end(functions, text):
 
 async def test_a_sibling_may_end_after_the_branch_that_failed(trace):
     assert await parts.run(parts.body(_waits_in_the_end, "broken", "echo"), functions=TOOLS) == "hi"
-    assert trace.one("echo").status == "ok"
-    assert trace.one("echo").parent == trace.one("<workflow>").uuid
+    assert trace.one(name="echo").status == "ok"
+    assert trace.one(name="echo").parent == trace.one(name="<workflow>").uuid
 
 
 async def test_what_still_runs_when_its_run_has_failed_is_told_to_be_cut_off(trace):
@@ -179,8 +179,8 @@ async def test_what_still_runs_when_its_run_has_failed_is_told_to_be_cut_off(tra
 
     with pytest.raises(LookupError):
         await parts.run(parts.body(gathered, "broken", "endless"), functions=TOOLS)
-    assert trace.one("t_caller").metadata["error.type"] == "LookupError"
-    cut = trace.one("endless")
+    assert trace.one(name="t_caller").metadata["error.type"] == "LookupError"
+    cut = trace.one(name="endless")
     assert (cut.status, cut.metadata["relay.end_cause"]) == ("cancelled", "run_failed")
     left[0].cancel()
     await asyncio.wait(left)  # NAT tells nobody of its end
@@ -199,8 +199,8 @@ async def test_a_cancelled_run_is_cancelled_and_no_error(trace):
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-    assert [pair.name for pair in trace.pairs()] == ["t_caller", "<workflow>", "endless"]
-    assert {pair.status for pair in trace.pairs()} == {"cancelled"}
+    assert [pair.name for pair in trace.scopes()] == ["t_caller", "<workflow>", "endless"]
+    assert {pair.status for pair in trace.scopes()} == {"cancelled"}
 
 
 async def test_scopes_and_marks_of_the_program_lie_where_they_are_made(trace):
@@ -211,9 +211,9 @@ async def test_scopes_and_marks_of_the_program_lie_where_they_are_made(trace):
 
     with trace.relay.scope("around"):
         await parts.run(parts.body(own_work, "echo"), functions=TOOLS)
-    assert trace.path(trace.one("mine")) == ["around", "t_caller", "<workflow>", "mine"]
-    assert trace.marks("thought")[0]["parent_uuid"] == trace.one("mine").uuid
-    assert trace.one("echo").parent == trace.one("<workflow>").uuid, "NAT's own parents are kept"
+    assert trace.path(trace.one(name="mine")) == ["around", "t_caller", "<workflow>", "mine"]
+    assert trace.marks("thought")[0]["parent_uuid"] == trace.one(name="mine").uuid
+    assert trace.one(name="echo").parent == trace.one(name="<workflow>").uuid, "NAT's own parents are kept"
 
 
 async def test_a_scope_that_was_current_when_the_workflow_was_built_is_no_parent(trace):
@@ -223,7 +223,7 @@ async def test_a_scope_that_was_current_when_the_workflow_was_built_is_no_parent
         manager = await opened.__aenter__()
     await parts.once(manager)
     await opened.__aexit__(None, None, None)
-    assert trace.one("t_caller").parent is None
+    assert trace.one(name="t_caller").parent is None
 
 
 async def _stamped(functions, text):
@@ -237,7 +237,7 @@ async def test_a_hundred_runs_at_once_do_not_mix(trace):
     async with parts.session(parts.body(_stamped, "echo"), functions=TOOLS) as manager:
         results = await asyncio.gather(*(parts.once(manager, f"run {n}") for n in range(100)))
     assert results == [f"echo echo echo run {n}" for n in range(100)]
-    pairs = trace.pairs()
+    pairs = trace.scopes()
     roots = [pair for pair in pairs if pair.parent is None]
     assert len(roots) == 100 and len(pairs) == 500
     assert all(root.status == "ok" for root in roots)
@@ -256,7 +256,7 @@ async def test_inputs_and_outputs_can_be_left_out(trace):
         parts.body(_plan, "weather", "echo", "sums__add"), functions=TOOLS, function_groups=SUMS, telemetry=quiet
     )
     assert [event["data"] for event in trace.events] == [None] * 10
-    assert trace.one("weather").status == "ok"
+    assert trace.one(name="weather").status == "ok"
 
 
 async def test_secrets_and_what_a_sanitizer_removes_never_show(trace):
