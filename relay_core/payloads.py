@@ -351,8 +351,11 @@ class Encoder:
             >>> Encoder().tree({1: b"ab"})
             {'1': {'$relay': {'type': 'bytes', 'size': 2, 'base64': 'YWI='}}, '$relay': {'keys': ['int']}}
         """
-        if type(frozen) is Frozen and not markers:
-            return msgspec.json.decode(self._whole(frozen))
+        if not markers:
+            kind = type(frozen)
+            json = self._packed(frozen.data) if kind is Packed else self._whole(frozen) if kind is Frozen else None
+            if json is not None:
+                return msgspec.json.decode(json)
         json, tree = self._encode(frozen, markers)
         return msgspec.json.decode(json) if tree is _NONE else tree
 
@@ -421,14 +424,14 @@ class Encoder:
         """Give the JSON of a list of parts only, such as the messages of a chat; None for any other list."""
         if len(parts) > self.limits.max_items or not _PARTS.issuperset(map(type, parts)):
             return None
-        base = part.base
+        base, part.base = part.base, None  # else each would keep all that it grew from
         head = None if base is None else self._head(*base)
         rest = parts if base is None or head is None else parts[base[1] :]
         texts = [text if (text := item._made[1]) and item._made[0] is self else self._whole(item) for item in rest]  # pyright: ignore[reportPrivateUsage]  # see _whole
         json = b"[%b]" % b",".join(texts if head is None else [head, *texts])
         if len(json) > self.limits.max_bytes:
             return None
-        part.base, part.joined = None, self
+        part.joined = self
         return json
 
     def _head(self, base: Frozen, count: int) -> bytes | None:

@@ -198,7 +198,10 @@ def frozen_messages(messages: Sequence[BaseMessage], contents: list[Any] | None 
     made = _History([] if known is None else known.refs[:count], contents, begun + fresh)
     made.refs += refs
     if known is not None and count:
-        made.whole.base = (known.whole, count)
+        before = known.whole
+        made.whole.base = (before, count)
+        if before.base is not None:  # nobody has written it yet, perhaps nobody ever will
+            before.base[0].base = None
     _histories.keep(key, made)
     return made.whole
 

@@ -272,7 +272,7 @@ def llm_ended(run: Run, response: Any, *, observed: bool) -> None:
     if run.owned:
         run.scope.close(output=later_result(response) if observed else UNSET, profile=profile)
     elif profile and not run.scope.closed:
-        run.scope.profile = {**(run.scope.profile or {}), **profile}
+        run.scope.add_profile(profile)
 
 
 def _timing(run: Run) -> dict[str, Any]:
@@ -326,6 +326,7 @@ def failed(run: Run, error: BaseException, response: Any = None, *, observed: bo
 
     Control flow is no failure.
     """
+    left(run)
     partial = shown_by(_begun, response) if observed and response is not None else None
     if not run.owned:
         _fail_inside(run, error, partial)

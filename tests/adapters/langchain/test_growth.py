@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 from langchain_core.language_models import GenericFakeChatModel
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.runnables import RunnableLambda
 
 import relay_core
 from relay_adapter_langchain import RelayCallbackHandler
+from relay_adapter_langchain.conversations import frozen_messages
 from relay_adapter_langchain.runs import table_of
+from relay_core.payloads import Encoder, Frozen
 from tests.adapters.langchain.models import Hanging
 
 
@@ -47,3 +50,17 @@ async def test_nothing_is_left_after_ten_thousand_runs_of_which_a_tenth_are_canc
     if observed:
         assert (ends.count("ok"), ends.count("cancelled"), len(ends)) == (9_000, 1_000, 10_000)
     runtime.shutdown(timeout=2.0)
+
+
+def test_a_long_conversation_keeps_few_of_its_earlier_states():
+    """Whether or not somebody writes them; each holds as many references as there were messages."""
+    for encoder in (None, Encoder()):
+        history = [HumanMessage(f"m{i}") for i in range(10)]
+        for turn in range(50):
+            history.append(AIMessage(f"a{turn}"))
+            whole = frozen_messages(history)
+            assert encoder is None or encoder.json(whole).count(b'"role"') == len(history)
+        states = [
+            o for o in gc.get_objects() if type(o) is Frozen and type(o.known) is list and whole.value[0] in o.known
+        ]
+        assert len(states) <= 3
