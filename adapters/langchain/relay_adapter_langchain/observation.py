@@ -364,7 +364,7 @@ def _fail_inside(run: Run, error: BaseException, partial: Any) -> None:
     if frame is not None:
         frame.failure = error
     if run.first:
-        scope.profile = {**(scope.profile or {}), **_timing(run)}
+        scope.add_profile(_timing(run))
 
 
 def _joined(start: Start, claim: Claim, kind: str, profile: dict[str, Any] | None) -> bool:
