@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from relay_core.events import ChunkNote, Deferred, MarkDetail, MarkEvent, ScopeEvent
 from relay_core.ids import next_number
-from relay_core.payloads import Encoder, freeze
+from relay_core.payloads import Encoder, Frozen, freeze
 from relay_core.skills import skills_in
 
 if TYPE_CHECKING:
@@ -40,17 +40,17 @@ class Emitter:
         try:
             freeze = self._freeze
             given = data
-            if data is not None and type(data) is not Deferred:
+            if data is not None and type(data) is not Deferred and type(data) is not Frozen:
                 data = freeze(data)
-            metadata = scope._metadata
-            profile = scope.profile
+            metadata: Any = scope._metadata
+            profile: Any = scope.profile
             self._put(
                 ScopeEvent(
                     scope,
                     ns,
                     data,
-                    freeze(metadata) if metadata else None,
-                    freeze(profile) if profile else profile,
+                    (metadata if type(metadata) is Frozen else freeze(metadata)) if metadata else None,
+                    freeze(profile) if profile and type(profile) is not Frozen else profile,
                     route,
                     phase,
                     scope._codec,
