@@ -167,6 +167,7 @@ class TestAnswers:
         usage = end_of(rec).category_profile["annotated_response"]["usage"]
         assert (usage["prompt_tokens"], usage["completion_tokens"]) == (11, 7)
 
+    @pytest.mark.filterwarnings("ignore:The 'output_format' parameter is deprecated")  # so the oldest SDK, of its beta
     def test_parse(self, rec, using):
         if not hasattr(anthropic.resources.beta.messages.Messages, "parse"):
             pytest.skip("this SDK has no parse")
