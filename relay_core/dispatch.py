@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from relay_core.accounts import Accounts
 from relay_core.delivery import Alarm, Barrier, FlushReport, Sink, held, inside, is_root
+from relay_core.events import ChunkNote
 from relay_core.preparation import Preparation, warn
 from relay_core.weights import weigh
 
@@ -109,7 +110,8 @@ class Dispatcher(Accounts):
         if self.refusing:
             self._drop(event, self._refusal)
             return
-        weight = weigh(event.raw)
+        raw = event.raw
+        weight = 0 if type(raw) is ChunkNote else weigh(raw)  # notes are small, and many
         if weight > self._light:
             event.weight = weight
             with self._lock:
