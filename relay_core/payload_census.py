@@ -17,11 +17,9 @@ __all__ = ["glance", "look"]
 
 _VALUES: Final = 200_000  # as many as a recorded payload may have; looking at them takes some 8 ms
 _FEW: Final = 4
-_LITTLE: Final = 4_096  # characters
 _LONG: Final = 1_048_576  # characters, more than a packed payload may have
 _join: Final = "".join
 _ATOMS: Final = frozenset(map(id, (str, int, float, bool, type(None), bytes)))  # by id: a class may forge its hash
-_SHORT: Final = frozenset(map(id, (int, float, bool, type(None))))
 _KEYS: Final = frozenset(map(id, (str, int, float, bool, type(None), bytes)))
 # The C methods of the base classes, whatever a subclass overrides; one name for the type checker.
 _bases: Final[tuple[tuple[Any, str], ...]] = (
@@ -31,48 +29,44 @@ _bases: Final[tuple[tuple[Any, str], ...]] = (
 _iterators: Final[dict[int, Any]] = {id(base): getattr(base, name) for base, name in _bases}
 
 
-def glance(root: Any) -> int:  # noqa: C901  # on every call's path; calls would double its time
+def glance(root: Any) -> bool:  # noqa: C901  # on every call's path; calls would double its time
     """Look at the first values of a payload, level by level: all there are in most.
 
     Args:
         root: a dictionary, list or tuple.
 
     Returns:
-        2 if it is flat, with a few plain values and little text; 1 if its first values are plain, with text of ordinary
-        length; else 0.
+        Whether they are plain JSON with text of ordinary length.
 
     Raises:
         Exception: a key is no text, or another thread changes it meanwhile.
 
     Example:
-        >>> glance({"a": 1, "b": "xyz"}), glance([1] * 100), glance([{1}])
-        (2, 1, 0)
+        >>> glance({"a": [1, "xyz"]}), glance([1] * 100), glance([{1}])
+        (True, True, False)
     """
-    size, left = 0, _FEW
     if type(root) is dict:
-        if len(root) <= left:
-            size = len(_join(root))
+        if len(root) <= _FEW:
+            _join(root)
         root = root.values()
     seen: list[Any] = [root]
+    left = _FEW
     for values in seen:  # grows meanwhile
         left -= len(values)
         for value in values if left >= 0 else islice(values, left + len(values)):
             kind = type(value)
             if kind is str:
-                size += len(value)
+                if len(value) > _LONG:
+                    return False
             elif kind is dict:
                 seen.append(value.values())
             elif kind is list or kind is tuple:
                 seen.append(value)
-            elif id(kind) not in _SHORT:
-                if kind is not bytes:
-                    return 0
-                size += len(value)
+            elif id(kind) not in _ATOMS:
+                return False
         if left <= 0:
             break
-    if size > _LONG:
-        return 0
-    return 2 if left >= 0 and len(seen) == 1 and size <= _LITTLE else 1
+    return True
 
 
 def look(root: Any, max_depth: int, max_items: int, passed: frozenset[int] = frozenset()) -> bool:  # noqa: C901  # see `glance`

@@ -28,7 +28,7 @@ from relay_core.redaction import Redactor
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["DEFAULT_LIMITS", "Encoder", "Frozen", "Limits", "Packed", "freeze"]
+__all__ = ["DEFAULT_LIMITS", "Encoder", "Frozen", "Limits", "Packed", "freeze", "pack"]
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,7 +126,6 @@ def _hook(obj: Any) -> Any:
 
 
 _copy: Final = partial(msgspec.to_builtins, builtin_types=(*KEEP, Frozen, Note), enc_hook=_hook)
-_pack: Final = msgspec.msgpack.Encoder().encode
 _pack_into: Final = msgspec.msgpack.Encoder().encode_into
 _OWN: Final = frozenset(map(id, (Frozen, Note)))  # a class may forge its hash
 _ATOMS: Final = frozenset(map(id, (str, int, float, bool, type(None), bytes))) | _OWN
@@ -172,15 +171,23 @@ def freeze(obj: Any, limits: Bounds = DEFAULT_LIMITS) -> Any:
     if kind is not dict and kind is not list and kind is not tuple:
         return obj if id(kind) in _ATOMS else copy_tree(obj, limits)
     try:  # a few kinds of object that the C encoder knows may run code of their own
-        known = glance(obj)
+        is_plain = glance(obj)
     except Exception:  # noqa: BLE001  # another thread changes it; a key is no text
-        known = 0
-    if known == 2:  # few values with little text
-        try:
-            return Packed(_pack(obj))
-        except Exception:  # noqa: BLE001  # half a surrogate pair, an enormous number
-            known = 0
-    for size in _BUFFERS if known else ():
+        is_plain = False
+    return (pack(obj) if is_plain else None) or copy_tree(obj, limits)
+
+
+def pack(obj: Any) -> Packed | None:
+    """Take a snapshot of plain values that some C encoder reads anyway, such as the body of a request.
+
+    Returns:
+        None for what is large, or not plain; `freeze` takes that.
+
+    Example:
+        >>> Encoder().json(pack({"model": "m"})), pack([object()])
+        (b'{"model":"m"}', None)
+    """
+    for size in _BUFFERS:
         buffer = bytearray(size)
         view = memoryview(buffer)  # while it is there, the encoder cannot let the buffer grow
         try:
@@ -192,7 +199,7 @@ def freeze(obj: Any, limits: Bounds = DEFAULT_LIMITS) -> Any:
             break
         finally:
             view.release()
-    return copy_tree(obj, limits)
+    return None
 
 
 def _may_copy(obj: Any, limits: Bounds) -> bool:

@@ -266,7 +266,8 @@ def read_headers(headers: dict[str, Any]) -> tuple[dict[str, Any], str]:
     for name, value in headers.items():
         lower = name.lower()
         if not lower.startswith(_NOTES):
-            shown[name] = value
+            if type(value) is str:  # else a mark that takes a header away
+                shown[name] = value
         elif lower == _RAW_MODE:
             raw_mode = str(value)
     return shown, raw_mode

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["Operation", "Provider"]
 
 _KNOWN_PATHS: Final = 256
+_UNSAID: Final = frozenset({"Omit", "NotGiven"})  # types of the SDKs
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,6 +94,10 @@ class Provider:
             return None
         extra: Any = getattr(options, "extra_json", None)
         return {**body, **extra} if extra else body  # pyright: ignore[reportUnknownVariableType]  # JSON
+
+    def given(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Give a body without the SDK's marks for what the program did not say."""
+        return {name: value for name, value in body.items() if type(value).__name__ not in _UNSAID}
 
     def with_body(self, options: Any, body: Any) -> Any:
         """Give a copy of the options with another body."""

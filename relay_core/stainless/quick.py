@@ -40,6 +40,7 @@ class Quick:
         client: the SDK's client.
         options: the SDK's description of the request.
         body: the JSON of the request.
+        frozen: the same, frozen.
         headers: the request's own.
         parent: the scope around the call.
         active: where the SDK's layers look for it.
@@ -54,6 +55,7 @@ class Quick:
         client: Any,
         options: Any,
         body: dict[str, Any],
+        frozen: Any,
         headers: dict[str, Any] | None,
         parent: Node | None,
         active: ContextVar[Any],
@@ -68,7 +70,18 @@ class Quick:
         profile: Any = None if type(model) is not str else wiring.profiles.get(model) or _profile(wiring, model)
         name, category, codec = provider.name, operation.category, operation.codec
         if not headers:
-            scope = Scope(relay, name, category, parent, _request(freeze(body)), None, profile or {}, (), None, codec)
+            scope = Scope(
+                relay,
+                name,
+                category,
+                parent,
+                _request(frozen),
+                None,
+                profile or {},
+                (),
+                None,
+                codec,
+            )
         else:
             scope = llm_scope(relay, name, body, parent, None, (), None, None, headers, codec, category)
             scope.profile = profile or {}

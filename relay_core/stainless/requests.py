@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import msgspec
 
 from relay_core.calls import place
-from relay_core.payloads import Frozen
+from relay_core.payloads import Frozen, freeze, pack
 from relay_core.scopes import CURRENT
 from relay_core.stainless.exchange import Exchange, active, read_headers
 from relay_core.stainless.quick import Quick
@@ -76,7 +76,6 @@ def _wanted(wiring: Wiring, client: Any, arguments: dict[str, Any]) -> _Wanted |
     if (
         chain is not None
         or arguments.get("stream")
-        or provider.prepares(cast("type[object]", type(client)))
         or (relay._claim.get() is not None and relay.current_claim("llm") is not None)
     ):
         return _Wanted(operation, chain is not None and bool(chain.executions))
@@ -86,7 +85,21 @@ def _wanted(wiring: Wiring, client: Any, arguments: dict[str, Any]) -> _Wanted |
         if raw_mode == "stream":
             return _Wanted(operation, decodes=False)
     body = provider.body(options)
-    return None if body is None else Quick(wiring, operation, client, options, body, shown, parent, active)
+    if body is None:
+        return None
+    body, frozen = _frozen(provider, client, body)
+    if frozen is None:
+        return _Wanted(operation, decodes=False)
+    return Quick(wiring, operation, client, options, body, frozen, shown, parent, active)
+
+
+def _frozen(provider: Provider, client: Any, body: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+    """Freeze a body that is plain data; None beside one that is large, or that the SDK makes plain only later."""
+    frozen = pack(body)
+    if frozen is None and provider.prepares(cast("type[object]", type(client))):
+        body = provider.given(body)
+        return body, pack(body)
+    return body, frozen or freeze(body)
 
 
 def _begin(
