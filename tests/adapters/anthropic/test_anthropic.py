@@ -167,6 +167,19 @@ class TestAnswers:
         usage = end_of(rec).category_profile["annotated_response"]["usage"]
         assert (usage["prompt_tokens"], usage["completion_tokens"]) == (11, 7)
 
+    def test_what_the_program_did_not_say_is_neither_shown_nor_costs_the_short_way(self, rec, using, monkeypatch):
+        """The SDK passes marks for unset fields and headers until it sends."""
+        monkeypatch.delattr("relay_core.stainless.requests.Exchange")  # the long way; reading a request would fail
+        with FakeProvider([Reply(text="hi")]) as provider:
+            using(
+                provider.url,
+                lambda client: client.messages.create(**REQUEST),
+                lambda client: client.messages.create(**REQUEST),
+            )
+        start = next(event for event in rec.events if event.category == "llm" and event.scope_category == "start")
+        assert start.data == {"headers": {}, "content": REQUEST}
+        assert "faults" not in rec.relay.stats()["counters"]
+
     @pytest.mark.filterwarnings("ignore:The 'output_format' parameter is deprecated")  # so the oldest SDK, of its beta
     def test_parse(self, rec, using):
         if not hasattr(anthropic.resources.beta.messages.Messages, "parse"):
