@@ -5,11 +5,10 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from relay_core.events import ChunkNote, Deferred, MarkDetail, MarkEvent, ScopeEvent
-from relay_core.ids import next_number
+from relay_core.ids import numbers
 from relay_core.payloads import Encoder, Frozen, freeze
 from relay_core.skills import skills_in
 
@@ -31,33 +30,26 @@ class Emitter:
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
         self.encoder = Encoder(relay.settings.payload, relay.settings.redaction)
-        self._freeze = partial(freeze, limits=relay.settings.payload)
+        self._limits = relay.settings.payload
         self._put = relay.dispatcher.put
         _register_exit()
 
     def scope(self, scope: Scope, phase: Any, ns: int, data: Any, route: Chains) -> None:
         """Queue the start or end event of a scope."""
         try:
-            freeze = self._freeze
-            given = data
+            frozen = data
             if data is not None and type(data) is not Deferred and type(data) is not Frozen:
-                data = freeze(data)
+                frozen = freeze(data, self._limits)
             metadata: Any = scope._metadata
+            if metadata is not None and type(metadata) is not Frozen:
+                metadata = freeze(metadata, self._limits) if metadata else None
             profile: Any = scope.profile
-            self._put(
-                ScopeEvent(
-                    scope,
-                    ns,
-                    data,
-                    (metadata if type(metadata) is Frozen else freeze(metadata)) if metadata else None,
-                    freeze(profile) if profile and type(profile) is not Frozen else profile,
-                    route,
-                    phase,
-                    scope._codec,
-                )
-            )
-            if scope.category == "tool" and phase == "start":
-                for skill, way in skills_in(scope.name, given):
+            if profile and type(profile) is not Frozen:
+                profile = freeze(profile, self._limits)
+            put = self._put
+            put(ScopeEvent(scope, ns, frozen, metadata, profile, route, phase, scope._codec))
+            if data is not None and scope.category == "tool" and phase == "start":
+                for skill, way in skills_in(scope.name, data):
                     note = {"skill_load_source": way, "tool_name": scope.name}
                     scope.mark("skill.load", data={"skill_name": skill}, metadata=note, timestamp=ns)
         except Exception as error:  # noqa: BLE001  # observation never hurts the program
@@ -68,16 +60,16 @@ class Emitter:
     ) -> None:
         """Queue a mark; `what` is its name, identity, category and data schema."""
         try:
-            freeze = self._freeze
+            limits = self._limits
             if data is not None and type(data) is not Deferred:
-                data = freeze(data)
+                data = freeze(data, limits)
             self._put(
                 MarkEvent(
                     source,
                     ns,
                     data,
-                    freeze(metadata) if metadata else None,
-                    freeze(profile) if profile else profile,
+                    freeze(metadata, limits) if metadata else None,
+                    freeze(profile, limits) if profile else profile,
                     route,
                     MarkDetail(*what),
                 )
@@ -90,7 +82,7 @@ class Emitter:
         route: Any = scope._route
         relay = self._relay
         mono = relay.monotonic()
-        identity = (next_number(), mono) if relay.ids is None else relay.ids()
+        identity = (next(numbers), mono) if relay.ids is None else relay.ids()
         self._put(
             MarkEvent(
                 scope,

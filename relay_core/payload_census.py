@@ -30,7 +30,7 @@ _iterators: Final[dict[int, Any]] = {id(base): getattr(base, name) for base, nam
 
 
 def glance(root: Any) -> bool:  # noqa: C901  # on every call's path; calls would double its time
-    """Look at the first values of a payload, level by level: all there are in most.
+    """Look at the first values of a payload, and of the last container among them: all there are in most.
 
     Args:
         root: a dictionary, list or tuple.
@@ -49,24 +49,24 @@ def glance(root: Any) -> bool:  # noqa: C901  # on every call's path; calls woul
         if len(root) <= _FEW:
             _join(root)
         root = root.values()
-    seen: list[Any] = [root]
     left = _FEW
-    for values in seen:  # grows meanwhile
-        left -= len(values)
-        for value in values if left >= 0 else islice(values, left + len(values)):
+    while True:
+        below = None
+        for value in root if len(root) <= _FEW else islice(root, _FEW):
             kind = type(value)
             if kind is str:
                 if len(value) > _LONG:
                     return False
             elif kind is dict:
-                seen.append(value.values())
+                below = value.values()
             elif kind is list or kind is tuple:
-                seen.append(value)
-            elif id(kind) not in _ATOMS:
+                below = value
+            elif not (kind is int or kind is bool or kind is float or value is None or kind is bytes):
                 return False
-        if left <= 0:
-            break
-    return True
+        left -= len(root)
+        if below is None or left <= 0:
+            return True
+        root = below
 
 
 def look(root: Any, max_depth: int, max_items: int, passed: frozenset[int] = frozenset()) -> bool:  # noqa: C901  # see `glance`

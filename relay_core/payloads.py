@@ -170,11 +170,11 @@ def freeze(obj: Any, limits: Bounds = DEFAULT_LIMITS) -> Any:
     kind = type(obj)
     if kind is not dict and kind is not list and kind is not tuple:
         return obj if id(kind) in _ATOMS else copy_tree(obj, limits)
-    try:  # a few kinds of object that the C encoder knows may run code of their own
-        is_plain = glance(obj)
+    try:
+        # A few kinds of object that the C encoder knows may run code of their own; hence the glance.
+        return (pack(obj) if glance(obj) else None) or copy_tree(obj, limits)
     except Exception:  # noqa: BLE001  # another thread changes it; a key is no text
-        is_plain = False
-    return (pack(obj) if is_plain else None) or copy_tree(obj, limits)
+        return copy_tree(obj, limits)
 
 
 def pack(obj: Any) -> Packed | None:
@@ -189,16 +189,14 @@ def pack(obj: Any) -> Packed | None:
     """
     for size in _BUFFERS:
         buffer = bytearray(size)
-        view = memoryview(buffer)  # while it is there, the encoder cannot let the buffer grow
+        fixed = memoryview(buffer)  # while it is there, the encoder cannot let the buffer grow
         try:
             _pack_into(obj, buffer)
-            return Packed(bytes(buffer))
+            return Packed(b"" + buffer)
         except BufferError:
-            continue
+            del fixed
         except Exception:  # noqa: BLE001  # something that is not plain
             break
-        finally:
-            view.release()
     return None
 
 

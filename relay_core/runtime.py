@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from relay_core.calling import Calling
 from relay_core.claims import Claim
 from relay_core.errors import UsageError
-from relay_core.ids import next_number, uuid_of
+from relay_core.ids import numbers, uuid_of
 from relay_core.middleware import Chains, Registration, Registry
 from relay_core.outcomes import default_status
 from relay_core.scopes import CURRENT, STATUSES, Scope
@@ -349,7 +349,7 @@ class Relay(Calling):
 
     def new_id(self) -> str:
         """Draw an identity and write it as text."""
-        return uuid_of(next_number(), time.perf_counter_ns()) if self.ids is None else self.ids()
+        return uuid_of(next(numbers), time.perf_counter_ns()) if self.ids is None else self.ids()
 
     # -- emission ------------------------------------------------------------------------------------------------
 

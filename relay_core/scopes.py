@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from relay_core.errors import UsageError
-from relay_core.ids import next_number, uuid_of
+from relay_core.ids import numbers, uuid_of
 from relay_core.outcomes import describe
 from relay_core.registrar import Registrar
 
@@ -273,13 +273,16 @@ class Scope(Registrar):
         timestamp = self._timestamp
         route = self._route = (relay.chains_for(parent) if relay._scoped else relay._chains).route
         if route is not None or timestamp is not None:
-            self._start = relay.clock() if timestamp is None else to_ns(timestamp)
-        self._id = next_number() if relay.ids is None else relay.ids()
-        self._mono = relay.monotonic()
+            clock = relay.clock  # read first: calling an attribute in one step is looked up the slow way
+            self._start = clock() if timestamp is None else to_ns(timestamp)
+        ids, monotonic = relay.ids, relay.monotonic
+        self._id = next(numbers) if ids is None else ids()
+        self._mono = monotonic()
         self._alive = True
         if route is not None:
             self._generation = relay.generation
-            relay.emit_scope(self, "start", self._start, self._input, route)
+            emit = relay.emit_scope
+            emit(self, "start", self._start, self._input, route)
         self._input = None
         return self
 
@@ -317,7 +320,7 @@ class Scope(Registrar):
             self.add_profile(profile)
         return self.end(error, status, timestamp, view)
 
-    def end(
+    def end(  # noqa: C901  # on every call's path; a call more costs as much as a fifth of it
         self,
         error: BaseException | None = None,
         status: str | None = None,
@@ -346,26 +349,24 @@ class Scope(Registrar):
             route is None or visible is not route
         ):  # what was registered since: its sanitizers count; its subscribers saw no start
             route = visible.for_end_of(route, self)
-        if route.sinks:
-            self._emit_end(relay, route, timestamp, view)
-        return True
-
-    def _emit_end(
-        self, relay: Relay, route: Chains, timestamp: datetime | int | None, view: LlmResponse | None
-    ) -> None:
-        if self._generation != relay.generation:
-            return  # opened before a fork: the parent process owns its end
-        start = self._start
-        end = start + relay.monotonic() - self._mono
+        if (
+            not route.sinks or self._generation != relay.generation
+        ):  # opened before a fork: the parent process owns its end
+            return True
+        start, monotonic = self._start, relay.monotonic
+        ns = start + monotonic() - self._mono
         if timestamp is not None:
             try:
-                end = to_ns(timestamp)
+                ns = to_ns(timestamp)
             except UsageError:  # an end must not fail: it takes the time that it has
                 relay.count("bad_timestamps")
+        if ns - start < _MIN_NS:
+            ns = start + _MIN_NS
         if view is not None:
             self._codec = view  # pyright: ignore[reportAttributeAccessIssue]  # the end event reads it
-        output = self.output
-        relay.emit_scope(self, "end", max(end, start + _MIN_NS), None if output is UNSET else output, route)
+        output, emit = self.output, relay.emit_scope
+        emit(self, "end", ns, None if output is UNSET else output, route)
+        return True
 
     def __enter__(self) -> Self:
         relay = self._relay

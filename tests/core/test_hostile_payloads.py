@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from relay_core import Relay
+from relay_core import Relay, delivery
 from relay_core.settings import Queue, Settings
 
 CALLER_SECONDS = 0.05
@@ -139,13 +139,16 @@ PAYLOADS = {
 
 @pytest.fixture(scope="module")
 def relay():
-    runtime = Relay(Settings(queue=Queue(block_timeout=60.0)))  # nothing is lost on a machine that is busy
-    runtime.lines = []
-    runtime.subscriber(lambda event: runtime.lines.append(event.to_json()))
-    runtime.scope("warm", input={"a": object()}).open().close(output=[b""])
-    runtime.flush(timeout=5.0)
-    yield runtime
-    runtime.shutdown(timeout=1.0)
+    # Nothing is lost on a machine that is busy: callers wait, and the subscriber does not pass for a slow one.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(delivery, "_SLOW", 60.0)
+        runtime = Relay(Settings(queue=Queue(block_timeout=60.0)))
+        runtime.lines = []
+        runtime.subscriber(lambda event: runtime.lines.append(event.to_json()))
+        runtime.scope("warm", input={"a": object()}).open().close(output=[b""])
+        runtime.flush(timeout=5.0)
+        yield runtime
+        runtime.shutdown(timeout=1.0)
 
 
 @pytest.fixture(autouse=True)
