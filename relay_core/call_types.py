@@ -408,6 +408,10 @@ def _is_view(request: Any) -> bool:
     return type(request).__module__ == "relay_core.llm" and type(request).__name__ == "LlmRequest"
 
 
+def _no_profile(kind: str, name: str, profile: Any) -> UsageError:
+    return UsageError(f"{kind} call {name!r}: profile is a mapping, got {type(profile).__name__}")
+
+
 def tool_scope(
     relay: Relay,
     name: str,
@@ -420,7 +424,10 @@ def tool_scope(
 ) -> Scope:
     """Make the scope of a tool call, not yet open."""
     if tool_call_id is not None:
-        profile = {**(profile or {}), "tool_call_id": tool_call_id}
+        try:
+            profile = {**(profile or {}), "tool_call_id": tool_call_id}
+        except TypeError:
+            raise _no_profile("tool", name, profile) from None
     return Scope(relay, name, "tool", parent, args, metadata, profile or {}, attributes, None)
 
 
@@ -439,7 +446,10 @@ def llm_scope(
 ) -> Scope:
     """Make the scope of an LLM call, not yet open; credential headers stay out of what it shows."""
     if model is not None:
-        profile = {**(profile or {}), "model_name": model}
+        try:
+            profile = {**(profile or {}), "model_name": model}
+        except TypeError:
+            raise _no_profile("LLM", name, profile) from None
     try:
         shown = {k: v for k, v in headers.items() if str(k).lower() not in _SECRET_HEADERS} if headers else {}
     except AttributeError:
