@@ -21,30 +21,23 @@ _RESPONSE_ENDINGS = (b"response.completed", b"response.incomplete", b"response.f
 def _load() -> tuple[Provider, type[Any], type[Any]]:
     from openai._base_client import AsyncAPIClient, SyncAPIClient  # noqa: PLC0415  # needs the SDK
 
-    from relay_adapter_openai.codecs import EmbeddingsCodec  # noqa: PLC0415  # see above
-    from relay_adapter_openai.stream_texts import (  # noqa: PLC0415  # see above
-        StreamedChatCodec,
-        StreamedResponsesCodec,
-    )
+    from relay_adapter_openai.codecs import codecs  # noqa: PLC0415  # see above
     from relay_core.stainless.provider import Operation, Provider  # noqa: PLC0415  # see above
 
+    chat, responses, embeddings = codecs()
     operations = (
-        Operation(path="/chat/completions", codec=StreamedChatCodec(), endings=_CHAT_ENDINGS, asks_usage=True),
-        Operation(path="/responses", codec=StreamedResponsesCodec(), endings=_RESPONSE_ENDINGS),
-        Operation(path="/embeddings", codec=EmbeddingsCodec(), category="embedder"),
+        Operation(path="/chat/completions", codec=chat, endings=_CHAT_ENDINGS, asks_usage=True),
+        Operation(path="/responses", codec=responses, endings=_RESPONSE_ENDINGS),
+        Operation(path="/embeddings", codec=embeddings, category="embedder"),
     )
     hosts = ("api.openai.com", "openai.azure.com")
     return Provider("openai", "x-request-id", operations, usage_hosts=hosts), SyncAPIClient, AsyncAPIClient
 
 
 def _codecs() -> list[Codec]:
-    from relay_adapter_openai.codecs import EmbeddingsCodec  # noqa: PLC0415  # only where the adapter is enabled
-    from relay_adapter_openai.stream_texts import (  # noqa: PLC0415  # see above
-        StreamedChatCodec,
-        StreamedResponsesCodec,
-    )
+    from relay_adapter_openai.codecs import codecs  # noqa: PLC0415  # only where the adapter is enabled
 
-    return [StreamedChatCodec(), StreamedResponsesCodec(), EmbeddingsCodec()]
+    return codecs()
 
 
 adapter = SdkAdapter(
