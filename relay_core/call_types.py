@@ -408,8 +408,11 @@ def _is_view(request: Any) -> bool:
     return type(request).__module__ == "relay_core.llm" and type(request).__name__ == "LlmRequest"
 
 
-def _no_profile(kind: str, name: str, profile: Any) -> UsageError:
-    return UsageError(f"{kind} call {name!r}: profile is a mapping, got {type(profile).__name__}")
+def _joined(kind: str, name: str, profile: Mapping[str, Any], field: str, value: Any) -> dict[str, Any]:
+    try:
+        return {**profile, field: value}
+    except TypeError:
+        raise UsageError(f"{kind} call {name!r}: profile is a mapping, got {type(profile).__name__}") from None
 
 
 def tool_scope(
@@ -424,10 +427,9 @@ def tool_scope(
 ) -> Scope:
     """Make the scope of a tool call, not yet open."""
     if tool_call_id is not None:
-        try:
-            profile = {**(profile or {}), "tool_call_id": tool_call_id}
-        except TypeError:
-            raise _no_profile("tool", name, profile) from None
+        profile = (
+            _joined("tool", name, profile, "tool_call_id", tool_call_id) if profile else {"tool_call_id": tool_call_id}
+        )
     return Scope(relay, name, "tool", parent, args, metadata, profile or {}, attributes, None)
 
 
@@ -446,10 +448,7 @@ def llm_scope(
 ) -> Scope:
     """Make the scope of an LLM call, not yet open; credential headers stay out of what it shows."""
     if model is not None:
-        try:
-            profile = {**(profile or {}), "model_name": model}
-        except TypeError:
-            raise _no_profile("LLM", name, profile) from None
+        profile = _joined("LLM", name, profile, "model_name", model) if profile else {"model_name": model}
     try:
         shown = {k: v for k, v in headers.items() if str(k).lower() not in _SECRET_HEADERS} if headers else {}
     except AttributeError:
