@@ -5,19 +5,13 @@ The functions here belong to `default`, the runtime that a program uses unless i
 
 from __future__ import annotations
 
+import os as _os  # private: it is no name of Relay's
 from typing import TYPE_CHECKING, Any
 
 from relay_core.call_types import LlmCall as LlmCall
 from relay_core.call_types import ToolCall as ToolCall
-from relay_core.errors import AdapterError as AdapterError
-from relay_core.errors import Blocked as Blocked
-from relay_core.errors import CodecError as CodecError
-from relay_core.errors import ConfigError as ConfigError
-from relay_core.errors import DuplicateName as DuplicateName
-from relay_core.errors import GuardrailFailed as GuardrailFailed
-from relay_core.errors import PluginError as PluginError
-from relay_core.errors import RelayError as RelayError
-from relay_core.errors import UsageError as UsageError
+from relay_core.claims import Claim as Claim
+from relay_core.errors import *  # noqa: F403  # all of them are public names
 from relay_core.middleware import Block as Block
 from relay_core.middleware import Handle as Handle
 from relay_core.runtime import Relay
@@ -26,7 +20,6 @@ from relay_core.scopes import RemoteScope as RemoteScope
 from relay_core.scopes import Scope as Scope
 
 if TYPE_CHECKING:
-    from relay_core.claims import Claim as Claim
     from relay_core.dispatch import FlushReport as FlushReport
     from relay_core.events import MarkEvent as MarkEvent
     from relay_core.events import ScopeEvent as ScopeEvent
@@ -37,16 +30,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_LAZY = {
-    "Claim": "claims",
-    "FlushReport": "dispatch",
-    "MarkEvent": "events",
-    "Measurement": "metrics",
-    "ScopeEvent": "events",
-    "Settings": "settings",
-    "hookimpl": "hookspecs",
-    "parse_event": "events",
-}
+_EVENTS = dict.fromkeys(("MarkEvent", "ScopeEvent", "parse_event"), "events")
+_LAZY = _EVENTS | {"FlushReport": "dispatch", "Measurement": "metrics", "Settings": "settings", "hookimpl": "hookspecs"}
 
 default = Relay()
 acall_llm = default.acall_llm
@@ -90,8 +75,6 @@ def __getattr__(name: str) -> Any:
         return getattr(importlib.import_module(f"relay_core.{_LAZY[name]}"), name)
     raise AttributeError(f"module 'relay_core' has no attribute {name!r}")
 
-
-import os as _os  # noqa: E402  # last, and private
 
 if _os.environ.get("RELAY_AUTOLOAD", "").strip().lower() in ("1", "true", "yes", "on"):
     autoload()

@@ -339,7 +339,8 @@ def annotate(view: Any, phase: str, data: Any, *, replaced: bool) -> dict[str, A
             shown = view.replace(choices=()) if replaced else view  # usage and ids are no content
             return {"annotated_response": annotated_response(shown)} if phase == "end" else {}
         if data is None:
-            return {}
+            summed = getattr(view, "without_response", None) if phase == "end" else None
+            return {} if summed is None else {"annotated_response": annotated_response(summed())}
         if phase == "start":
             return {"annotated_request": annotated_request(view.decode_request(data["content"]))}
         return {"annotated_response": annotated_response(view.decode_response(data))}

@@ -9,7 +9,7 @@ from relay_core.observation import shown_by
 from relay_core.scopes import Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from relay_core.claims import Claim
     from relay_core.codecs import Codec
@@ -78,7 +78,7 @@ class Call:
     scope: Scope | None
     ran: bool
     claimed: Claim | None
-    _marks: list[tuple[str, dict[str, Any]]] | None
+    _marks: list[Callable[[Scope], None]] | None  # and the like: what waits for the scope
 
     def replace(self, **changes: Any) -> Self:
         """Make a copy with other fields, usually ``request=``.
@@ -116,12 +116,16 @@ class Call:
 
     def mark(self, name: str, data: Any = None, **options: Any) -> None:
         """Emit a mark under this call; before its scope is open the mark waits for it."""
+        self._say(lambda scope: scope.mark(name, data=data, **options))
+
+    def _say(self, say: Callable[[Scope], None]) -> None:
+        """Say something under the scope, now or once it is open."""
         if self.scope is not None:
-            self.scope.mark(name, data=data, **options)
+            say(self.scope)
             return
         if self._marks is None:
             self._marks = []
-        self._marks.append((name, {"data": data, **options}))
+        self._marks.append(say)
 
     def context(self) -> dict[str, Any]:
         """Give parent and metadata, for events beside the call."""
@@ -317,6 +321,57 @@ class LlmCall(Call):
         """
         return self._need_codec().encode_response(view, self._native(response))
 
+    def optimization(
+        self,
+        producer: str,
+        kind: str,
+        *,
+        applied: bool = False,
+        model_transition: Mapping[str, Any] | None = None,
+        token_impact: Mapping[str, Any] | None = None,
+        **more: Any,
+    ) -> None:
+        """Tell that middleware made this call cheaper, or could: observers get a mark, and a summary on the end event.
+
+        Args:
+            producer: who did it, such as the plugin's name.
+            kind: what it did: "input_compression", "model_routing", or a word of its own.
+            applied: whether the call is made that way; only then it counts in the summary.
+            model_transition: ``{"baseline": model, "effective": model}``: the model that was asked for, and the one used
+                instead. A model is a name, or ``{"model": ..., "provider": ...}``.
+            token_impact: ``baseline``, ``effective`` and ``saved``, each with some of ``prompt_tokens``,
+                ``completion_tokens``, ``cache_read_tokens``, ``cache_write_tokens`` and ``total_tokens``; ``quality``,
+                "observed" or "estimated"; and ``estimation_method``.
+            **more: further fields of the mark, such as ``contribution_id``, ``payload`` and ``payload_schema``.
+
+        Raises:
+            UsageError: a field is wrong.
+
+        Example:
+            >>> import relay_core as relay
+            >>> runtime, seen = relay.Relay(), []
+            >>> @runtime.request_intercept("llm")
+            ... def cheaper(call):
+            ...     models = {"baseline": call.request["model"], "effective": "small"}
+            ...     call.optimization("router", "model_routing", applied=True, model_transition=models)
+            ...     return call.replace(request={**call.request, "model": "small"})
+            >>> with runtime.subscriber(seen.append):
+            ...     answer = runtime.call_llm("local", {"model": "big"}, lambda request: {"text": "hi"})
+            >>> runtime.flush(timeout=2.0).pending, [event.name for event in seen]
+            (0, ['local', 'nemo_relay.llm.optimization', 'local'])
+        """
+        from relay_core.optimizations import contribute, contribution  # noqa: PLC0415  # not on every path
+
+        made = contribution(
+            producer,
+            kind,
+            applied=applied,
+            model_transition=model_transition,
+            token_impact=token_impact,
+            more=more,
+        )
+        self._say(lambda scope: contribute(scope, made))
+
     def _native(self, response: Any) -> Any:
         return response if self.observation is None else self.observation.native(response)
 
@@ -353,6 +408,13 @@ def _is_view(request: Any) -> bool:
     return type(request).__module__ == "relay_core.llm" and type(request).__name__ == "LlmRequest"
 
 
+def _joined(kind: str, name: str, profile: Mapping[str, Any], field: str, value: Any) -> dict[str, Any]:
+    try:
+        return {**profile, field: value}
+    except TypeError:
+        raise UsageError(f"{kind} call {name!r}: profile is a mapping, got {type(profile).__name__}") from None
+
+
 def tool_scope(
     relay: Relay,
     name: str,
@@ -365,7 +427,9 @@ def tool_scope(
 ) -> Scope:
     """Make the scope of a tool call, not yet open."""
     if tool_call_id is not None:
-        profile = {**(profile or {}), "tool_call_id": tool_call_id}
+        profile = (
+            _joined("tool", name, profile, "tool_call_id", tool_call_id) if profile else {"tool_call_id": tool_call_id}
+        )
     return Scope(relay, name, "tool", parent, args, metadata, profile or {}, attributes, None)
 
 
@@ -384,7 +448,7 @@ def llm_scope(
 ) -> Scope:
     """Make the scope of an LLM call, not yet open; credential headers stay out of what it shows."""
     if model is not None:
-        profile = {**(profile or {}), "model_name": model}
+        profile = _joined("LLM", name, profile, "model_name", model) if profile else {"model_name": model}
     try:
         shown = {k: v for k, v in headers.items() if str(k).lower() not in _SECRET_HEADERS} if headers else {}
     except AttributeError:

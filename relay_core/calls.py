@@ -117,8 +117,8 @@ def begin(relay: Relay, call: Call) -> Node | None:
     scope.open()
     if call._marks:
         marks, call._marks = tuple(call._marks), None
-        for name, options in marks:
-            scope.mark(name, **options)
+        for say in marks:
+            say(scope)
     current = relay._current
     outer = current.get()
     current.set(scope)

@@ -25,7 +25,18 @@ if TYPE_CHECKING:
     from relay_core.runtime import Relay
     from relay_core.scopes import Scope
 
-__all__ = ["Claim", "ResponseIndex", "hold", "left", "responses_of", "same_answer", "seen", "seen_around"]
+__all__ = [
+    "Around",
+    "Claim",
+    "ResponseIndex",
+    "hold",
+    "left",
+    "response_by",
+    "responses_of",
+    "same_answer",
+    "seen",
+    "seen_around",
+]
 
 _REMEMBERED = 4_096
 _FACTS = ("id", "request_id", "model", "created", "usage", "cost", "service_tier", "system_fingerprint")
@@ -77,14 +88,22 @@ class Claim:
         if scope.closed:
             self._relay.count("late_facts")
             return
-        if view is not None:
-            scope._codec = view  # pyright: ignore[reportAttributeAccessIssue]  # the end event reads it
-        if facts is not None:
-            scope._codec = _Enriched(scope._codec, facts)  # pyright: ignore[reportAttributeAccessIssue]  # see view
+        if view is not None or facts is not None:
+            self._read_by(view, facts)
         if metadata:
             scope.metadata.update(metadata)
         if profile:
             scope.add_profile(profile)
+
+    def _read_by(self, view: LlmResponse | None, facts: Callable[[], LlmResponse] | None) -> None:
+        """Let the end event read the response in another way; what middleware sums up stays around it."""
+        around: Any = self.scope._codec
+        known = view or (around.reader if isinstance(around, Around) else around)
+        reader = known if facts is None else _Enriched(known, facts)
+        if isinstance(around, Around):
+            around.reader = reader
+        else:
+            self.scope._codec = reader  # pyright: ignore[reportAttributeAccessIssue]  # the end event reads it
 
     def mark(self, name: str, data: Any = None, **options: Any) -> None:
         """Emit a mark under the claimed call."""
@@ -96,6 +115,17 @@ class Claim:
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         self._relay.swap_claim(self._outer)
+
+
+class Around:
+    """What adds to the response of a call whoever reads it; an inner layer that knows better puts another reader in.
+
+    Attributes:
+        reader: a codec, a neutral response, or None.
+    """
+
+    __slots__ = ("reader",)
+    reader: Any
 
 
 class _Enriched:
@@ -110,15 +140,17 @@ class _Enriched:
 
     def decode_response(self, data: Any) -> LlmResponse:
         """Read the outer layer's response, then the facts."""
-        from relay_core.llm import LlmResponse  # noqa: PLC0415  # read on the dispatcher's thread, where it is loaded
-
-        read = getattr(self._outer, "decode_response", None)
-        outer = (
-            self._outer if isinstance(self._outer, LlmResponse) else read(data) if read is not None else LlmResponse()
-        )
-        facts = self._facts()
+        outer, facts = response_by(self._outer, data), self._facts()
         known = {name: getattr(facts, name) for name in _FACTS if getattr(facts, name) is not None}
         return outer.replace(**known)
+
+
+def response_by(reader: Any, data: Any) -> LlmResponse:
+    """Give a response in neutral form by what the end event has: a codec, the neutral response itself, or nothing."""
+    from relay_core.llm import LlmResponse  # noqa: PLC0415  # read on the dispatcher's thread, where it is loaded
+
+    read = getattr(reader, "decode_response", None)
+    return reader if isinstance(reader, LlmResponse) else read(data) if read is not None else LlmResponse()
 
 
 class _SameAnswer:

@@ -242,9 +242,11 @@ class Scoping(Registrar):
             metadata = {**(metadata or {}), "nemo_relay.log.severity": severity}  # the format's own key
         if category is not None and category not in CATEGORIES:
             raise UsageError(f"mark {name!r}: no category {category!r}")
+        if profile is not None and not hasattr(profile, "keys"):
+            raise UsageError(f"mark {name!r}: profile is a mapping, got {type(profile).__name__}")
         if category == "custom":
             profile = _with_subtype(profile, name)
-        if data_schema is not None and not all(type(data_schema.get(k)) is str for k in ("name", "version")):
+        if data_schema is not None and not _is_schema(data_schema):
             raise UsageError(f"mark {name!r}: data_schema needs name and version, both text")
         given = None if timestamp is None else to_ns(timestamp)  # misuse shows whether or not somebody observes
         if self.disabled:
@@ -275,6 +277,10 @@ class Scoping(Registrar):
         from relay_core.metrics import measured  # noqa: PLC0415  # not on every path
 
         self.mark(name, parent=parent, **measured(measurements), **options)
+
+
+def _is_schema(given: Any) -> bool:
+    return hasattr(given, "get") and all(type(given.get(k)) is str for k in ("name", "version"))
 
 
 def _with_subtype(profile: Mapping[str, Any] | None, name: str) -> Mapping[str, Any]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from relay_core.call_types import LlmCall
     from relay_core.lens import Op
 
-__all__ = ["ChunkText", "ChunkTexts", "hold_back", "text_rule"]
+__all__ = ["ChunkText", "ChunkTexts", "hold_back", "is_stream", "text_rule"]
 
 _WINDOW: Final = 64
 
@@ -246,7 +246,7 @@ def text_rule(rule: Callable[[str], str], *, window: int = _WINDOW) -> Callable[
 
     def text_rule_intercept(call: LlmCall) -> Generator[Any, Any, Any]:
         answer = yield call
-        if _is_stream(answer):
+        if is_stream(answer):
             return cast("object", hold_back(answer, rule, call.codec, window=window))
         view = call.response_view(answer)
         return call.edit_response(answer, view.map_text(rule))
@@ -254,13 +254,18 @@ def text_rule(rule: Callable[[str], str], *, window: int = _WINDOW) -> Callable[
     return text_rule_intercept
 
 
-def _is_stream(answer: Any) -> bool:
-    """Tell a stream from a response: responses are data, or objects of an SDK, which may iterate over their fields."""
+def is_stream(answer: Any) -> bool:
+    """Tell a stream, sync or async, from a response: that is data, or an SDK's object, which may iterate over its fields.
+
+    Example:
+        >>> is_stream(iter("ab")), is_stream({"text": "ab"}), is_stream("ab")
+        (True, False, False)
+    """
     kind = cast("type[object]", type(answer))
     if hasattr(kind, "__aiter__") or hasattr(kind, "__next__"):
         return True
     return (
         hasattr(kind, "__iter__")
-        and not isinstance(answer, dict | list | str | bytes | tuple)
+        and not isinstance(answer, dict | list | str | bytes | bytearray | tuple)
         and not hasattr(kind, "model_fields")
     )

@@ -742,9 +742,26 @@ def test_headers_that_are_no_mapping_are_misuse():
         relay.Relay().call_llm("local", {}, lambda request: None, headers=[("a", "b")])
 
 
-def test_a_marks_metadata_that_is_no_mapping_is_misuse():
-    with pytest.raises(relay.UsageError, match=r"mark 'm': metadata is a mapping, got str"):
-        relay.Relay().mark("m", metadata="abc")
+@pytest.mark.parametrize("observed", [True, False])
+def test_a_profile_that_is_no_mapping_is_misuse(runtime, observed):
+    if observed:
+        runtime.subscriber(lambda event: None)
+    with pytest.raises(relay.UsageError, match=r"tool call 't': profile is a mapping, got str"):
+        runtime.call_tool("t", {}, lambda args: None, profile="abc", tool_call_id="c1")
+    with pytest.raises(relay.UsageError, match=r"LLM call 'm': profile is a mapping, got list"):
+        runtime.call_llm("m", {}, lambda request: None, profile=["a"], model="big")
+
+
+@pytest.mark.parametrize("field", ["metadata", "profile"])
+def test_a_marks_mappings_are_mappings(field):
+    with pytest.raises(relay.UsageError, match=rf"mark 'm': {field} is a mapping, got str"):
+        relay.Relay().mark("m", **{field: "abc"})
+
+
+@pytest.mark.parametrize("schema", ["abc", ["name"], {"name": "n"}, {"name": "n", "version": 1}])
+def test_a_marks_data_schema_has_name_and_version(schema):
+    with pytest.raises(relay.UsageError, match="data_schema needs name and version"):
+        relay.Relay().mark("m", data_schema=schema)
 
 
 def test_a_frozen_profile_is_merged_like_any_other():

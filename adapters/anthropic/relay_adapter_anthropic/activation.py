@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-import relay_core
 from relay_core.errors import UsageError
 from relay_core.stainless.adapter import SdkAdapter
-from relay_core.stainless.patching import Patcher
 
 if TYPE_CHECKING:
     from relay_core.codecs import Codec
@@ -29,7 +27,24 @@ def _load() -> tuple[Provider, type[Any], type[Any]]:
     return Provider("anthropic", "request-id", operations), SyncAPIClient, AsyncAPIClient
 
 
-_patcher = Patcher(_load)
+def _codecs() -> list[Codec]:
+    from relay_adapter_anthropic.codec import CODEC  # noqa: PLC0415  # only where the adapter is enabled
+
+    return [CODEC]
+
+
+adapter = SdkAdapter(
+    "anthropic",
+    _load,
+    _codecs,
+    codec_names=("anthropic_messages",),
+    control="messages of every client, streamed or not; Bedrock's binary streams are seen, not rewritten",
+)
+"""What the entry point ``anthropic`` of the group ``relay.adapters`` names."""
+
+detach = adapter.detach
+install = adapter.install
+uninstall = adapter.uninstall
 
 
 def attach(
@@ -59,61 +74,8 @@ def attach(
     """
     if native_spans not in ("keep", "disable"):
         raise UsageError(f'native_spans is "keep" or "disable", not {native_spans!r}')
-    attached = _patcher.attach(client, relay or relay_core.default)
+    attached = adapter.attach(client, relay)
     set_spans = getattr(attached, "_set_open_telemetry", None)  # since 2.x; earlier ones make no spans
     if native_spans == "disable" and set_spans is not None:
         set_spans(attached._copy_open_telemetry(False))
     return attached
-
-
-def detach(client: _Client) -> _Client:
-    """Let go of a client; one that is not attached stays as it is.
-
-    Example:
-        >>> from anthropic import Anthropic
-        >>> type(detach(attach(Anthropic(api_key="unused")))) is Anthropic
-        True
-    """
-    _patcher.detach(client)
-    return client
-
-
-def install(relay: Relay | None = None) -> None:
-    """Put the calls of every client of this process under Relay; `relay.autoload()` does this.
-
-    Args:
-        relay: the runtime; default the process-wide one. The last one given counts.
-
-    Raises:
-        AdapterError: this version of the SDK is not known; nothing was changed.
-
-    Example:
-        >>> install()
-        >>> uninstall()
-    """
-    _patcher.install(relay or relay_core.default)
-
-
-def uninstall() -> None:
-    """Let go of what `install` took.
-
-    Example:
-        >>> uninstall()
-    """
-    _patcher.uninstall()
-
-
-def _codecs() -> list[Codec]:
-    from relay_adapter_anthropic.codec import CODEC  # noqa: PLC0415  # only where the adapter is enabled
-
-    return [CODEC]
-
-
-adapter = SdkAdapter(
-    "anthropic",
-    _patcher,
-    _codecs,
-    codec_names=("anthropic_messages",),
-    control="messages of every client, streamed or not; Bedrock's binary streams are seen, not rewritten",
-)
-"""What the entry point ``anthropic`` of the group ``relay.adapters`` names."""

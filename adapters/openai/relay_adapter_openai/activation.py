@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import relay_core
 from relay_core.stainless.adapter import SdkAdapter
-from relay_core.stainless.patching import Patcher
 
 if TYPE_CHECKING:
     from relay_core.codecs import Codec
@@ -23,23 +21,38 @@ _RESPONSE_ENDINGS = (b"response.completed", b"response.incomplete", b"response.f
 def _load() -> tuple[Provider, type[Any], type[Any]]:
     from openai._base_client import AsyncAPIClient, SyncAPIClient  # noqa: PLC0415  # needs the SDK
 
-    from relay_adapter_openai.codecs import EmbeddingsCodec  # noqa: PLC0415  # see above
-    from relay_adapter_openai.stream_texts import (  # noqa: PLC0415  # see above
-        StreamedChatCodec,
-        StreamedResponsesCodec,
-    )
+    from relay_adapter_openai.codecs import codecs  # noqa: PLC0415  # see above
     from relay_core.stainless.provider import Operation, Provider  # noqa: PLC0415  # see above
 
+    chat, responses, embeddings = codecs()
     operations = (
-        Operation(path="/chat/completions", codec=StreamedChatCodec(), endings=_CHAT_ENDINGS, asks_usage=True),
-        Operation(path="/responses", codec=StreamedResponsesCodec(), endings=_RESPONSE_ENDINGS),
-        Operation(path="/embeddings", codec=EmbeddingsCodec(), category="embedder"),
+        Operation(path="/chat/completions", codec=chat, endings=_CHAT_ENDINGS, asks_usage=True),
+        Operation(path="/responses", codec=responses, endings=_RESPONSE_ENDINGS),
+        Operation(path="/embeddings", codec=embeddings, category="embedder"),
     )
     hosts = ("api.openai.com", "openai.azure.com")
     return Provider("openai", "x-request-id", operations, usage_hosts=hosts), SyncAPIClient, AsyncAPIClient
 
 
-_patcher = Patcher(_load)
+def _codecs() -> list[Codec]:
+    from relay_adapter_openai.codecs import codecs  # noqa: PLC0415  # only where the adapter is enabled
+
+    return codecs()
+
+
+adapter = SdkAdapter(
+    "openai",
+    _load,
+    _codecs,
+    codec_names=("openai_chat", "openai_responses", "openai_embeddings"),
+    control="chat completions, responses and embeddings of every client; not realtime and WebSocket connections",
+    options=("include_usage",),
+)
+"""What the entry point ``openai`` of the group ``relay.adapters`` names."""
+
+detach = adapter.detach
+install = adapter.install
+uninstall = adapter.uninstall
 
 
 def attach(client: _Client, relay: Relay | None = None, *, include_usage: bool | str = "auto") -> _Client:
@@ -65,63 +78,4 @@ def attach(client: _Client, relay: Relay | None = None, *, include_usage: bool |
         >>> type(client).__name__, isinstance(client, OpenAI)
         ('OpenAI', True)
     """
-    return _patcher.attach(client, relay or relay_core.default, include_usage=include_usage)
-
-
-def detach(client: _Client) -> _Client:
-    """Let go of a client; one that is not attached stays as it is.
-
-    Example:
-        >>> from openai import OpenAI
-        >>> type(detach(attach(OpenAI(api_key="unused")))) is OpenAI
-        True
-    """
-    _patcher.detach(client)
-    return client
-
-
-def install(relay: Relay | None = None, *, include_usage: bool | str = "auto") -> None:
-    """Put the calls of every client of this process under Relay; `relay.autoload()` does this.
-
-    Args:
-        relay: the runtime; default the process-wide one. The last one given counts.
-        include_usage: as for `attach`.
-
-    Raises:
-        AdapterError: this version of the SDK is not known; nothing was changed.
-
-    Example:
-        >>> install()
-        >>> uninstall()
-    """
-    _patcher.install(relay or relay_core.default, include_usage=include_usage)
-
-
-def uninstall() -> None:
-    """Let go of what `install` took.
-
-    Example:
-        >>> uninstall()
-    """
-    _patcher.uninstall()
-
-
-def _codecs() -> list[Codec]:
-    from relay_adapter_openai.codecs import EmbeddingsCodec  # noqa: PLC0415  # only where the adapter is enabled
-    from relay_adapter_openai.stream_texts import (  # noqa: PLC0415  # see above
-        StreamedChatCodec,
-        StreamedResponsesCodec,
-    )
-
-    return [StreamedChatCodec(), StreamedResponsesCodec(), EmbeddingsCodec()]
-
-
-adapter = SdkAdapter(
-    "openai",
-    _patcher,
-    _codecs,
-    codec_names=("openai_chat", "openai_responses", "openai_embeddings"),
-    control="chat completions, responses and embeddings of every client; not realtime and WebSocket connections",
-    options=("include_usage",),
-)
-"""What the entry point ``openai`` of the group ``relay.adapters`` names."""
+    return adapter.attach(client, relay, include_usage=include_usage)

@@ -1,10 +1,9 @@
-"""Where the text of the chunks of OpenAI's streams is, for rules that rewrite it, and codecs that tell it."""
+"""Where the text of the chunks of OpenAI's streams is, for rules that rewrite it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from relay_adapter_openai.codecs import ChatCodec, ResponsesCodec
 from relay_core.codec_parts import list_of, table_of, text_of
 from relay_core.text_rules import ChunkText, ChunkTexts
 
@@ -13,7 +12,7 @@ if TYPE_CHECKING:
 
     from relay_core.llm import Path
 
-__all__ = ["StreamedChatCodec", "StreamedResponsesCodec", "chat_texts", "responses_texts"]
+__all__ = ["chat_texts", "responses_texts"]
 
 _FIELDS: Final = ("content", "refusal", "reasoning_content", "reasoning")
 _PIECES: Final = {
@@ -107,15 +106,3 @@ def _whole(part: dict[Any, Any], path: Path, echoes: tuple[Path, ...] = ()) -> I
         text = text_of(part.get(name))
         if text:
             yield ChunkText((*path, name), text, None, echoes)
-
-
-class StreamedChatCodec(ChatCodec):
-    """The codec of chat completions, for streams too that a text rule rewrites."""
-
-    chunk_texts = staticmethod(chat_texts)
-
-
-class StreamedResponsesCodec(ResponsesCodec):
-    """The same for responses."""
-
-    chunk_texts = staticmethod(responses_texts)

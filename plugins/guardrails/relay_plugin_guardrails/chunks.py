@@ -1,4 +1,8 @@
-"""The text in the chunks of a stream, whatever provider they come from: where it stands, and how to replace it."""
+"""The text in the chunks of a stream, whatever provider they come from: where it stands, and how to replace it.
+
+`relay_core.text_rules` does something else: there a codec says where text is, and a rule that costs nothing is asked again
+for every chunk. Here chunks may be a framework's own objects, no codec reads those, and each question is a model call.
+"""
 
 from __future__ import annotations
 

@@ -15,16 +15,7 @@ if TYPE_CHECKING:
     from relay_plugin_guardrails.decision import Decision
     from relay_plugin_guardrails.settings import OutputSettings
 
-__all__ = ["Hold", "check_async", "check_sync", "is_async_stream", "is_stream"]
-
-
-_WHOLE = (str, bytes, bytearray, dict, list, tuple)
-
-
-def is_stream(result: Any) -> bool:
-    """Tell whether a model's answer gives chunks to a sync caller; models of pydantic can be iterated and are no streams."""
-    kind = type(result)
-    return hasattr(kind, "__iter__") and not isinstance(result, _WHOLE) and not hasattr(kind, "model_dump")
+__all__ = ["Hold", "check_async", "check_sync", "is_async_stream"]
 
 
 def is_async_stream(result: Any) -> bool:

@@ -6,12 +6,13 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from relay_core.errors import CodecError
+from relay_core.text_rules import is_stream
 from relay_plugin_guardrails.chunks import without_echoes
 from relay_plugin_guardrails.curtain import INSIDE
 from relay_plugin_guardrails.decision import Decision, refusal
 from relay_plugin_guardrails.library import in_check
 from relay_plugin_guardrails.messages import PartsCheck
-from relay_plugin_guardrails.streaming import check_async, check_sync, is_async_stream, is_stream
+from relay_plugin_guardrails.streaming import check_async, check_sync, is_async_stream
 from relay_plugin_guardrails.texts import (
     Unplaceable,
     content_of,

@@ -25,6 +25,7 @@ from relay_adapter_openai.codecs.chat_tools import (
 )
 from relay_adapter_openai.codecs.counts import cost_of, usage_of
 from relay_adapter_openai.codecs.wire import WireCodec, rewritten, tables_in
+from relay_adapter_openai.stream_texts import chat_texts
 from relay_core.codec_parts import (
     copy_fields,
     decimal_of,
@@ -136,6 +137,7 @@ class ChatCodec(WireCodec):
     """
 
     name = API
+    chunk_texts = staticmethod(chat_texts)
 
     def read_request(self, native: Any) -> LlmRequest:
         """Read a request."""

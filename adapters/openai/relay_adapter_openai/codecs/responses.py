@@ -18,6 +18,7 @@ from relay_adapter_openai.codecs.responses_tools import (
     read_tools,
 )
 from relay_adapter_openai.codecs.wire import WireCodec, rewritten, tables_in
+from relay_adapter_openai.stream_texts import responses_texts
 from relay_core.codec_parts import (
     copy_fields,
     decimal_of,
@@ -113,6 +114,7 @@ class ResponsesCodec(WireCodec):
     """
 
     name = API
+    chunk_texts = staticmethod(responses_texts)
 
     def read_request(self, native: Any) -> LlmRequest:
         """Read a request."""
