@@ -315,10 +315,17 @@ class Scope(Registrar):
         if output is not UNSET:
             self.output = output
         if metadata:
-            self.metadata.update(metadata)
+            self._take(self.metadata.update, metadata)
         if profile:
-            self.add_profile(profile)
+            self._take(self.add_profile, profile)
         return self.end(error, status, timestamp, view)
+
+    def _take(self, merge: Callable[[Any], None], given: Any) -> None:
+        """Take what is told at the end; an end must not fail, so what is no mapping is counted and left out."""
+        try:
+            merge(given)
+        except (TypeError, ValueError):
+            self._relay.count("bad_mappings")
 
     def end(  # noqa: C901  # on every call's path; a call more costs as much as a fifth of it
         self,
@@ -465,7 +472,10 @@ class Activation:
 
 
 def _flags(attributes: Iterable[str]) -> tuple[str, ...]:
-    return (attributes,) if isinstance(attributes, str) else tuple(sorted({str(flag) for flag in attributes}))
+    try:
+        return (attributes,) if isinstance(attributes, str) else tuple(sorted({str(flag) for flag in attributes}))
+    except TypeError:
+        raise UsageError(f'attributes are words such as "remote", got {type(attributes).__name__}') from None
 
 
 def to_ns(timestamp: datetime | int) -> int:

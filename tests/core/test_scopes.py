@@ -752,6 +752,19 @@ def test_a_profile_that_is_no_mapping_is_misuse(runtime, observed):
         runtime.call_llm("m", {}, lambda request: None, profile=["a"], model="big")
 
 
+@pytest.mark.parametrize("given", ["abc", ["a"], 5])
+@pytest.mark.parametrize("field", ["metadata", "profile"])
+def test_an_end_does_not_fail_for_what_is_no_mapping(rec, field, given):
+    assert rec.relay.open_scope("trip").close(output=1, **{field: given})
+    assert (rec.end("trip").data, rec.end("trip").status) == (1, "ok")
+    assert rec.relay.stats()["counters"] == {"bad_mappings": 1}
+
+
+def test_attributes_that_are_no_words_are_misuse(runtime):
+    with pytest.raises(relay.UsageError, match='attributes are words such as "remote", got int'):
+        runtime.call_tool("t", {}, lambda args: None, attributes=5)
+
+
 @pytest.mark.parametrize("field", ["metadata", "profile"])
 def test_a_marks_mappings_are_mappings(field):
     with pytest.raises(relay.UsageError, match=rf"mark 'm': {field} is a mapping, got str"):
