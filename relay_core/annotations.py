@@ -377,12 +377,13 @@ def _outlined(
     if made is None:
         return None
     name = _NAMES[phase]
-    if not made.is_rearranged or encoder.redactor.has_own_keys or encoder.limits.max_depth < _SHALLOW:
-        return {name: made.view}
-    json = _write(made.view)
-    if json.find(b'$relay"') >= 0 or len(json) > encoder.limits.max_bytes:
-        return {name: made.view}
-    part = Frozen(made.view)
+    view, limits = made.view, encoder.limits
+    if not made.is_rearranged or encoder.redactor.has_own_keys or limits.max_depth < _SHALLOW:
+        return {name: view}
+    json = _write(view)
+    if (json.find(b"$") >= 0 and json.find(b'$relay"') >= 0) or len(json) > limits.max_bytes:
+        return {name: view}
+    part = Frozen(view)
     part._made = (encoder, json)  # pyright: ignore[reportPrivateUsage]  # what it would find again
     return Rearranged({name: part})
 

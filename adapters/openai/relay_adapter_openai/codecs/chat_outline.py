@@ -24,7 +24,8 @@ __all__ = ["request_outline", "response_outline"]
 _SAYS_NOTHING: Final = (None, [])
 _CALL_KEYS: Final = frozenset({"id", "type", "function"})
 _FUNCTION_KEYS: Final = ("name", "description", "parameters", "strict")
-_TEXT_OR_CALLS: Final = frozenset({"content", "tool_calls"})
+_TEXT_OR_CALLS: Final = frozenset({"role", "content", "tool_calls"})
+_HOMES: Final = frozenset({*HOMES, "function_call"})
 _SHOWN: Final = {
     "stop": "complete",
     "eos": "complete",
@@ -36,11 +37,12 @@ _SHOWN: Final = {
 _COUNTED: Final = frozenset(
     {"prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "completion_tokens_details"}
 )
+_TOTALS: Final = 3  # keys of a usage without details
 _CACHED_APART: Final = frozenset({"cache_write_tokens", "cache_creation_tokens"})
-_LIMITS: Final = ("max_completion_tokens", "max_tokens")
+_TOOLS_SAY: Final = ("tool", "function")
 _PLAIN: Final = frozenset(
     {"messages", "tools", "model", "temperature", "top_p", "stop", "stream", "parallel_tool_calls", "tool_choice"}
-    | {"metadata", "reasoning_effort", *_LIMITS}
+    | {"metadata", "reasoning_effort", "max_completion_tokens", "max_tokens"}
 )
 _OTHER_CHOICES: Final = ("any", "tool")
 _NO_WORD: Final = ("",)
@@ -72,17 +74,24 @@ def request_outline(native: dict[str, Any], specific: Collection[str]) -> Outlin
     items = native.get("messages")
     if type(items) is not list:
         return None
-    found: dict[str, Any] = {}
-    made: Outline = Outline(found)
+    lines: list[dict[str, Any]] = []
+    found: dict[str, Any] = {"messages": lines}
+    made = Outline(found)
     try:
-        found["messages"] = [line for item in items for line in _message(item, made)]
-        own = {name: value for name, value in native.items() if name not in _PLAIN}
+        for item in items:
+            if type(item) is dict and len(item) == 2:
+                role, content = item.get("role"), item.get("content")
+                if type(content) is str and type(role) is str and role not in _TOOLS_SAY:
+                    lines.append({"role": role, "content": content})
+                    continue
+            lines += _message(item, made)
         _put_settings(found, native)
-        apart = _apart(own, specific) if own else None
+        if not native.keys() <= _PLAIN:
+            apart = _apart({name: value for name, value in native.items() if name not in _PLAIN}, specific)
+            if apart:
+                found["api_specific"] = {"api": API, **apart}
     except _UnusualError:
         return None
-    if apart:
-        found["api_specific"] = {"api": API, **apart}
     return made
 
 
@@ -91,11 +100,8 @@ def _message(item: Any, made: Outline) -> list[dict[str, Any]]:
     if type(item) is not dict:
         raise _UnusualError
     role, content = item.get("role"), item.get("content")
-    if type(role) is str and type(content) is str and role != "function":
-        if len(item) == 2 and role != "tool":
-            return [{"role": role, "content": content}]
-        if role == "tool" and len(item) == 3 and type(item.get("tool_call_id")) is str:
-            return [{"role": "tool", "content": content, "tool_call_id": item["tool_call_id"]}]
+    if role == "tool" and type(content) is str and len(item) == 3 and type(item.get("tool_call_id")) is str:
+        return [{"role": "tool", "content": content, "tool_call_id": item["tool_call_id"]}]
     calls = _request_calls(item) if role == "assistant" and (content is None or type(content) is str) else None
     if calls:
         line: dict[str, Any] = {"role": role} if content is None else {"role": role, "content": content}
@@ -122,12 +128,10 @@ def _request_calls(message: dict[str, Any]) -> list[dict[str, Any]] | None:
 
 def _is_bare(message: Mapping[str, Any]) -> bool:
     """Tell whether a message has no parts but its text and its tool calls."""
-    return all(
-        name in _TEXT_OR_CALLS
-        or name == "role"
-        or ((name in HOMES or name == "function_call") and value in _SAYS_NOTHING)
-        for name, value in message.items()
-    )
+    for name, value in message.items():
+        if name not in _TEXT_OR_CALLS and (name not in _HOMES or value not in _SAYS_NOTHING):
+            return False
+    return True
 
 
 def _function_of(call: Any) -> dict[str, Any] | None:
@@ -174,7 +178,8 @@ def _params(native: dict[str, Any]) -> dict[str, Any]:
     params: dict[str, Any] = {}
     if _is_number(temperature := get("temperature")):
         params["temperature"] = temperature
-    limit = next((value for name in _LIMITS if (value := get(name)) is not None), None)
+    if (limit := get("max_completion_tokens")) is None:
+        limit = get("max_tokens")
     if limit is not None:
         if type(limit) is not int or limit < 0:
             raise _UnusualError
@@ -247,7 +252,11 @@ def response_outline(native: dict[str, Any]) -> Outline | None:
     message: Any = choice.get("message") if type(choice) is dict else None
     if type(message) is not dict or "usage" in choice:
         return None
-    found: dict[str, Any] = {name: value for name in ("id", "model") if type(value := native.get(name)) is str}
+    found: dict[str, Any] = {}
+    if type(identity := native.get("id")) is str:
+        found["id"] = identity
+    if type(model := native.get("model")) is str:
+        found["model"] = model
     made = Outline(found)
     if not _put_answer(made, message, choice.get("finish_reason")):
         return None
@@ -259,13 +268,23 @@ def response_outline(native: dict[str, Any]) -> Outline | None:
             found["usage"] = counts
     if _is_number(created := native.get("created")):
         found["created"] = created
-    apart = {name: native[name] for name in ("object",) if native.get(name) is not None}
-    apart |= {name: value for name in ("system_fingerprint", "service_tier") if type(value := native.get(name)) is str}
-    if not all(type(value) in _FLAT for value in apart.values()):
-        return None
-    if apart:
-        found["api_specific"] = {"api": API, **apart}
-    return made
+    return made if _put_apart(found, native) else None
+
+
+def _put_apart(found: dict[str, Any], native: dict[str, Any]) -> bool:
+    """Add what only this API tells; False for something that would stand too deep."""
+    apart: dict[str, Any] = {"api": API}
+    if (kind := native.get("object")) is not None:
+        if type(kind) not in _FLAT:
+            return False
+        apart["object"] = kind
+    if type(fingerprint := native.get("system_fingerprint")) is str:
+        apart["system_fingerprint"] = fingerprint
+    if type(tier := native.get("service_tier")) is str:
+        apart["service_tier"] = tier
+    if len(apart) > 1:
+        found["api_specific"] = apart
+    return True
 
 
 def _put_answer(made: Outline, message: dict[str, Any], word: Any) -> bool:
@@ -311,16 +330,20 @@ def _answered_calls(calls: Any) -> list[dict[str, Any]] | None:
 
 def _usage(usage: dict[str, Any]) -> dict[str, Any] | None:
     """Give the counts of a usage that adds up; None for one that must be looked at more closely."""
-    asked, told, total = usage.get("prompt_tokens"), usage.get("completion_tokens"), usage.get("total_tokens")
-    if type(asked) is not int or type(told) is not int or asked < 0 or told < 0 or asked + told != total:
+    get = usage.get
+    asked, told = get("prompt_tokens"), get("completion_tokens")
+    if type(asked) is not int or type(told) is not int or asked < 0 or told < 0 or asked + told != get("total_tokens"):
         return None
     if not usage.keys() <= _COUNTED:
         return None
-    given, made = usage.get("prompt_tokens_details") or {}, usage.get("completion_tokens_details") or {}
+    shown: dict[str, Any] = {"prompt_tokens": asked, "completion_tokens": told, "total_tokens": asked + told}
+    if len(usage) == _TOTALS:
+        shown["uncached_input_tokens"] = asked
+        return shown
+    given, made = get("prompt_tokens_details") or {}, get("completion_tokens_details") or {}
     if type(given) is not dict or type(made) is not dict or not _CACHED_APART.isdisjoint(given):
         return None
     read, thought = given.get("cached_tokens"), made.get("reasoning_tokens")
-    shown = {"prompt_tokens": asked, "completion_tokens": told, "total_tokens": asked + told}
     if read is not None:
         if type(read) is not int or not 0 <= read <= asked:
             return None
