@@ -134,9 +134,11 @@ def put_counts(out: Attributes, view: dict[str, Any], data: Any) -> bool:
     """
     if not view or not view.keys() <= _PLAIN_COUNTS:
         return False
-    given, made = view.get("prompt_tokens"), view.get("completion_tokens")
-    read, thought = view.get("cache_read_tokens", 0), view.get("reasoning_tokens", 0)
-    if not (type(given) is type(made) is type(read) is type(thought) is int):
+    given: Any = view.get("prompt_tokens")
+    made: Any = view.get("completion_tokens")
+    read: Any = view.get("cache_read_tokens", 0)
+    thought: Any = view.get("reasoning_tokens", 0)
+    if not all(type(count) is int for count in (given, made, read, thought)):
         return False
     if view.get("uncached_input_tokens") != given - read or not (
         0 <= read <= given < _MOST and 0 <= thought <= made < _MOST
