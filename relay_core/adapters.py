@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, runtime_checkab
 import msgspec
 
 from relay_core.discovery import explain, find, import_one
-from relay_core.errors import AdapterError, UsageError
+from relay_core.errors import AdapterError, ConfigError, UsageError
 from relay_core.settings import Adapters
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ __all__ = ["Adapter", "AdapterHost", "AdapterRecord", "host_of"]
 
 GROUP: Final = "relay.adapters"
 _VARIABLES: Final = ("RELAY_ADAPTERS", "RELAY_BLOCK")
+_OPTIONS: Final = "RELAY_ADAPTERS__"
 _log = logging.getLogger("relay")
 
 
@@ -384,13 +385,24 @@ def host_of(relay: Relay) -> AdapterHost:
 def _choice(relay: Relay) -> Adapters:
     """Give the settings' choice of adapters; where they make none, that of the environment."""
     choice = relay.settings.adapters
-    env = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
-    if not env or choice.enable is not None or choice.block:
+    env = {name: text for name, text in os.environ.items() if name in _VARIABLES or name.startswith(_OPTIONS)}
+    if not env:
         return choice
     from relay_core.config import load  # noqa: PLC0415  # only where the environment has a say
 
-    found = load(os.devnull, env=env).settings.adapters
-    return Adapters(enable=found.enable, block=found.block, options=choice.options)
+    try:
+        found = load(os.devnull, env=env).settings.adapters
+    except ConfigError as error:  # an option, of an adapter that may not even be there
+        _log.warning("relay: %s", "; ".join(error.problems))
+        env = {name: text for name, text in env.items() if name in _VARIABLES}
+        found = load(os.devnull, env=env).settings.adapters
+    options = found.options | {name: found.options.get(name, {}) | table for name, table in choice.options.items()}
+    chooses = choice.enable is not None or choice.block
+    return Adapters(
+        enable=choice.enable if chooses else found.enable,
+        block=choice.block if chooses else found.block,
+        options=options,
+    )
 
 
 def _findable(module: str) -> bool:

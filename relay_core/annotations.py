@@ -5,8 +5,10 @@ Keys without a value are left out. Bytes that are inline in a request are replac
 
 from __future__ import annotations
 
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
 
 from relay_core.llm import (
     AudioPart,
@@ -21,9 +23,11 @@ from relay_core.llm import (
     ToolResultPart,
     VideoPart,
 )
+from relay_core.payloads import Frozen
+from relay_core.profiles import Rearranged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from relay_core.llm import (
         Choice,
@@ -38,12 +42,18 @@ if TYPE_CHECKING:
         ToolDefinition,
         Usage,
     )
+    from relay_core.payloads import Encoder
 
-__all__ = ["annotate", "annotated_request", "annotated_response", "views_of"]
+__all__ = ["Outline", "annotate", "annotated_request", "annotated_response", "message_lines", "usage_line", "views_of"]
 
 _FINISH = {"stop": "complete", "length": "length", "tool_call": "tool_use", "content_filter": "content_filter"}
 _LENS_MARKS = {"immutable", "cache_breakpoint"}  # for who edits, not for who reads
 _EMPTY: tuple[Any, ...] = ({}, [])
+_NAMES = {"start": "annotated_request", "end": "annotated_response"}
+_SHALLOW: Final = 16
+_write: Final = msgspec.json.Encoder().encode
+_log = logging.getLogger("relay")
+_complained: set[str] = set()
 
 
 def annotated_request(view: LlmRequest) -> dict[str, Any]:
@@ -92,7 +102,7 @@ def annotated_response(view: LlmResponse) -> dict[str, Any]:
         found.update(_choice(choices[0], api))
     fields = {
         "choices": [{"index": item.index, **_choice(item, api)} for item in choices] if len(choices) > 1 else None,
-        "usage": _usage(view.usage, view.cost),
+        "usage": usage_line(view.usage, view.cost),
         "request_id": view.request_id,
         "created": view.created,
         "api_specific": _tagged(api, _filled(specific)),
@@ -260,6 +270,17 @@ def _media(part: ImagePart | AudioPart | VideoPart | FilePart, kind: str) -> dic
     return {"type": kind, kind: _filled(fields)}
 
 
+def message_lines(message: Message, api: str) -> list[dict[str, Any]]:
+    """Give what one message of a request looks like in ``messages``.
+
+    Example:
+        >>> from relay_core.llm import Message
+        >>> message_lines(Message.user("hi"), "custom")
+        [{'role': 'user', 'content': 'hi'}]
+    """
+    return list(_messages(message, api))
+
+
 def _choice(choice: Choice, api: str) -> dict[str, Any]:
     parts = choice.parts
     finish = _finish(choice.finish)
@@ -283,7 +304,14 @@ def _finish(finish: Finish | None) -> Any:
     return _FINISH.get(finish.reason) or {"unknown": finish.native or finish.reason}
 
 
-def _usage(usage: Usage | None, cost: Cost | None) -> dict[str, Any]:
+def usage_line(usage: Usage | None, cost: Cost | None) -> dict[str, Any]:
+    """Give what tokens and cost look like in ``usage``; what is unknown is left out.
+
+    Example:
+        >>> from relay_core.llm import Usage
+        >>> usage_line(Usage(input_uncached=3, output_text=2), None)
+        {'prompt_tokens': 3, 'completion_tokens': 2, 'total_tokens': 5, 'uncached_input_tokens': 3}
+    """
     fields: dict[str, Any] = {}
     if usage is not None:
         asked, told = usage.input_tokens, usage.output_tokens
@@ -302,22 +330,77 @@ def _usage(usage: Usage | None, cost: Cost | None) -> dict[str, Any]:
     return _filled(fields)
 
 
+class Outline:
+    """An annotated view that a codec has put together from the payload as observers see it, see `views_of`.
+
+    Attributes:
+        view: the ``annotated_request`` or ``annotated_response``.
+        is_rearranged: all of it are pieces of the payload, under names of Relay's own or those they had, at most one
+            level deeper. Then it is bounded and without credentials as the payload is. What was parsed is not.
+    """
+
+    __slots__ = ("is_rearranged", "view")
+
+    def __init__(self, view: dict[str, Any]) -> None:
+        self.view = view
+        self.is_rearranged = True
+
+
 def views_of(event: Any) -> dict[str, Any]:
     """Make the annotated views of an LLM event; parts of them may be frozen.
 
     A codec that has a function ``annotated`` makes them itself, of the frozen payload, and need not read again what it
     has read before. It is given the phase, the payload and the runtime's `relay_core.payloads.Encoder`, which knows what
-    observers may see; where it gives None or raises, `annotate` makes them.
+    observers may see. One that has a function ``outline`` is given the phase and the payload as observers see it, plain
+    values that it must not change, and gives an `Outline`. Where they give None or raise, `annotate` makes the views;
+    what they raised is counted as ``codec_faults`` in the runtime's `stats`, and logged once for each codec.
     """
     phase, view = event.scope_category, event.view
     if "data_replaced" in (event.cache or ()):
         return annotate(view, phase, event.data, replaced=True)
-    quick = getattr(view, "annotated", None)
     found: dict[str, Any] | None = None
-    if quick is not None and event.raw is not None:
-        with suppress(Exception):
-            found = quick(phase, event.frozen(), event.encoder)
+    quick, outline = getattr(view, "annotated", None), getattr(view, "outline", None)
+    if (quick is not None or outline is not None) and event.raw is not None:
+        try:
+            found = None if quick is None else quick(phase, event.frozen(), event.encoder)
+            if found is None and outline is not None:
+                found = _outlined(outline, phase, event.data, event.encoder)
+        except Exception as error:  # noqa: BLE001  # a codec's mistake costs no view
+            _complain(event, error)
     return annotate(view, phase, event.data, replaced=False) if found is None else found
+
+
+def _outlined(
+    outline: Callable[[str, Any], Outline | None], phase: str, data: Any, encoder: Encoder
+) -> dict[str, Any] | None:
+    made = outline(phase, data)
+    if made is None:
+        return None
+    name = _NAMES[phase]
+    view, limits = made.view, encoder.limits
+    if not made.is_rearranged or encoder.redactor.has_own_keys or limits.max_depth < _SHALLOW:
+        return {name: view}
+    json = _write(view)
+    if (json.find(b"$") >= 0 and json.find(b'$relay"') >= 0) or len(json) > limits.max_bytes:
+        return {name: view}
+    part = Frozen(view)
+    part._made = (encoder, json)  # pyright: ignore[reportPrivateUsage]  # what it would find again
+    return Rearranged({name: part})
+
+
+def _complain(event: Any, error: Exception) -> None:
+    """Count what a codec has raised; say it once, without the message, which may hold what is secret."""
+    relay = getattr(event.source, "_relay", None)
+    if relay is not None:
+        relay.count("codec_faults")
+    name = str(getattr(event.view, "name", type(event.view).__qualname__))
+    if name not in _complained:
+        _complained.add(name)
+        _log.warning(
+            "relay: the codec %r failed to make its own view of a call (%s); calls are read without it, said once",
+            name,
+            type(error).__qualname__,
+        )
 
 
 def annotate(view: Any, phase: str, data: Any, *, replaced: bool) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from relay_core.claims import responses_of
 from relay_core.errors import UsageError
 from relay_core.event_lines import ATOF_VERSION, mark_line, scope_line
 from relay_core.ids import uuid_of
+from relay_core.profiles import shown
 from relay_core.timestamps import iso_time, parse_time
 
 if TYPE_CHECKING:
@@ -369,8 +370,7 @@ class ScopeEvent(Event, eq=False, gc=False):
 
     def _make_profile(self) -> dict[str, Any] | None:
         profile: dict[str, Any] | None = Event._make_profile(self)
-        found = None if self.view is None else self._views()
-        return {**(profile or {}), **self.encoder.tree(self.encoder.freeze(found))} if found else profile
+        return profile if self.view is None else shown(profile, self._views(), self.encoder)
 
     def _views(self) -> dict[str, Any]:
         from relay_core.annotations import views_of  # noqa: PLC0415  # only LLM events with a codec need it

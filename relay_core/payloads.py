@@ -309,7 +309,10 @@ class Encoder:
         return json
 
     def _plain(self, data: bytes) -> bytes | None:
-        """Give the JSON of a packed payload that needs no change and is small enough to keep all limits by its size.
+        return (self._plain_pair(data) or (None,))[0]
+
+    def _plain_pair(self, data: bytes) -> tuple[bytes, Any] | None:
+        """Give JSON and tree of a packed payload that needs no change and is small enough to keep all limits by its size.
 
         Whatever JSON cannot say (an infinite number, bytes, a key that is no text) reads back as something else.
         """
@@ -320,11 +323,12 @@ class Encoder:
                 return None
             if len(json) > KEY_CHARS and (data.find(b"\xda") >= 0 or data.find(b"\xdb") >= 0) and _long_text(data):
                 return None  # perhaps a key
-            if _read(json) != tree or self._suspicious(json):
+            decoded = _read(json)
+            if decoded != tree or self._suspicious(json):
                 return None
         except Exception:  # noqa: BLE001  # the careful way decides
             return None
-        return None if json.find(b"$") >= 0 and json.find(b'$relay"') >= 0 else json
+        return None if json.find(b"$") >= 0 and json.find(b'$relay"') >= 0 else (json, decoded)
 
     def views(self, found: dict[str, Any]) -> bytes:
         """Encode the annotated views of an event: an object of views, each perhaps a `Frozen` one.
@@ -358,9 +362,14 @@ class Encoder:
         """
         if not markers:
             kind = type(frozen)
-            json = self._packed(frozen.data) if kind is Packed else self._whole(frozen) if kind is Frozen else None
-            if json is not None:
-                return msgspec.json.decode(json)
+            if kind is Packed and len(frozen.data) > _SHORT:
+                made = self._plain_pair(frozen.data)
+                if made is not None:
+                    return made[1]
+            elif kind is Packed or kind is Frozen:
+                json = self._packed(frozen.data) if kind is Packed else self._whole(frozen)
+                if json is not None:
+                    return _read(json)
         json, tree = self._encode(frozen, markers)
         return msgspec.json.decode(json) if tree is _NONE else tree
 
@@ -396,7 +405,7 @@ class Encoder:
         parts: list[Frozen] = scan.parts
         try:
             if parts:
-                skeleton = msgspec.json.encode(frozen, enc_hook=_hole)
+                skeleton = msgspec.json.encode(frozen, enc_hook=lambda _part: None)
                 if skeleton.find(b'$relay"') >= 0 or self.redactor.suspicious(skeleton):
                     return None
                 raws = {id(part): msgspec.Raw(self._whole(part)) for part in parts}
@@ -482,10 +491,6 @@ class Encoder:
 
 
 _NONE: Final = object()
-
-
-def _hole(_part: Any) -> None:
-    return None
 
 
 def _open(obj: Any) -> Any:

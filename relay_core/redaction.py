@@ -48,6 +48,9 @@ class Redactor:
     Raises:
         re.error: an extra pattern is no regular expression.
 
+    Attributes:
+        has_own_keys: there are `extra_keys`.
+
     Example:
         >>> redactor = Redactor()
         >>> redactor.scrub_tree({"api_key": "abc", "max_tokens": 5})
@@ -69,6 +72,7 @@ class Redactor:
         names = [plain_name(key).split("_") for key in extra_keys]
         parts = ["[-_. ]?".join(map(re.escape, name)) for name in names if any(name)]
         self._extra_key = re.compile(f"(?:^|_)(?:{'|'.join(parts)})$") if parts else None
+        self.has_own_keys: bool = self._extra_key is not None
         self._extra_bytes = re.compile("|".join(parts).encode()) if parts else None
 
     def suspicious(self, json_bytes: bytes) -> bool:

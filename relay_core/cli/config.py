@@ -66,9 +66,10 @@ def _plain(row: Row) -> dict[str, Any]:
 
 def _explained(row: Row) -> dict[str, Any]:
     from relay_core.config import environment_names  # noqa: PLC0415  # see command
+    from relay_core.config.variables import variable_of  # noqa: PLC0415  # see command
 
     variables = {key: name for name, key in environment_names().items()}
-    return {**row._asdict(), "default": _default(row.key), "variable": variables.get(row.key)}
+    return {**row._asdict(), "default": _default(row.key), "variable": variables.get(row.key) or variable_of(row.key)}
 
 
 def _default(key: str) -> Any:

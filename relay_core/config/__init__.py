@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple, cast
 import msgspec
 
 from relay_core.config.toml_file import key_lines, read_file
-from relay_core.config.variables import PLUGIN_PREFIX, Option, plugin_options
+from relay_core.config.variables import PREFIXES, Option, guessed, table_options
 from relay_core.errors import ConfigError
 from relay_core.settings import (
     MAX_DEPTH,
@@ -43,7 +43,7 @@ TRUST = "to trust the file, name it: RELAY_CONFIG=./relay.toml or relay run --co
 
 # Variables that other parts of Relay read.
 _OTHER_VARIABLES = {"RELAY_CONFIG", "RELAY_AUTOLOAD", "RELAY_CORPUS", "RELAY_CONTEXT", "RELAY_DEBUG"}
-_OTHER_PREFIXES = ("RELAY_BENCH_", PLUGIN_PREFIX)
+_OTHER_PREFIXES = ("RELAY_BENCH_", *PREFIXES.values())
 
 
 def _more(old: Any, new: Any) -> Any:
@@ -148,7 +148,8 @@ def load(
 def environment_names() -> dict[str, str]:
     """Give the environment variables that set a value of Relay's own, with the dotted key each one sets.
 
-    Options of plugins have variables too, by one rule: ``RELAY_PLUGINS__NAME__OPTION``.
+    Options of plugins and adapters have variables too, by one rule: ``RELAY_PLUGINS__NAME__OPTION`` and
+    ``RELAY_ADAPTERS__NAME__OPTION``; see `relay_core.config.variables.variable_of`.
 
     Example:
         >>> environment_names()["RELAY_QUEUE_MAX_EVENTS"]
@@ -213,10 +214,11 @@ class _Layers:
                 places[known[name]] = Origin("environment", name)
                 _overlay(data, _nested({known[name]: self._from_text(known[name], text.strip())}))
         listed = "plugins" in data
-        options, problems = plugin_options(env, self.values["plugins"])
-        self.problems += problems
-        for option in options:
-            _set_option(option, data, places, listed=listed)
+        for section in PREFIXES:
+            options, problems = table_options(section, env, self.values[section])
+            self.problems += problems
+            for option in options:
+                _set_option(option, data, places, listed=listed and section == "plugins")
         self.add(data, lambda key: find_origin(places, key) or Origin("environment", "environment"))
         if listed:
             self.values["plugins"] = {name: self.values["plugins"][name] for name in data["plugins"]}
@@ -324,7 +326,7 @@ class _Layers:
         core = {key: value for key, value in self.values.items() if key not in {"adapters", "plugins"}}
         settings = msgspec.structs.replace(
             msgspec.convert(core, Settings),
-            adapters=msgspec.convert(choice | {"options": adapters}, Adapters),
+            adapters=msgspec.convert(choice | {"options": guessed(adapters)}, Adapters),
             plugins=tuple(plugins),
         )
         return Config(settings, self.origins, tuple(self.files), tuple(self.warnings), self.values, checked)
@@ -416,19 +418,18 @@ def _nested(overrides: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _set_option(option: Option, data: dict[str, Any], places: dict[str, Origin], *, listed: bool) -> None:
-    """Lay an option of a plugin over the environment's other values; a list of plugins is stronger than its mention."""
+    """Lay an option over the environment's other values; a list of plugins is stronger than the mention of one."""
     place = Origin("environment", option.variable)
-    name = option.path[0]
+    key, name, *_ = option.path
     if listed:
-        data["plugins"].setdefault(name, {"enabled": False})
-    key = "plugins"
-    branch = data
-    for part in ("plugins", *option.path[:-1]):
+        data[key].setdefault(name, {"enabled": False})
+    table, branch = join_key(key, name), data
+    for part in option.path[:-1]:
         branch = branch.setdefault(part, {})
     branch[option.path[-1]] = option.text
-    for part in option.path:
+    for part in option.path[1:]:
         key = join_key(key, part)
-        if not listed or key != join_key("plugins", name):
+        if not listed or key != table:
             places.setdefault(key, place)
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from relay_adapter_anthropic.assembler import MessageAssembler
 from relay_adapter_anthropic.blocks import API, build_block, read_blocks
+from relay_adapter_anthropic.outline import request_outline, response_outline
 from relay_adapter_anthropic.stream_texts import message_texts
 from relay_adapter_anthropic.usage import read_usage
 from relay_core.codec_parts import (
@@ -50,6 +51,8 @@ from relay_core.llm import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+
+    from relay_core.annotations import Outline
 
 __all__ = ["CODEC", "AnthropicMessagesCodec"]
 
@@ -196,6 +199,10 @@ class AnthropicMessagesCodec(JsonCodec):
                 if edit.kind == "splice"
                 else _SETTERS.get(type(edit.new), _set_part)(edit, native)
             )
+
+    def outline(self, phase: str, data: Any) -> Outline | None:
+        """Put the annotated view of a usual call together from the payload that observers see; None for others."""
+        return request_outline(data["content"]) if phase == "start" else response_outline(data)
 
     chunk_texts = staticmethod(message_texts)
 

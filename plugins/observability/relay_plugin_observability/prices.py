@@ -207,6 +207,9 @@ class Prices:
             self._handles = tuple(sorted((*self._handles, handle), key=lambda one: (one.priority, one.name)))
         return handle
 
+    def __len__(self) -> int:
+        return len(self._handles)
+
     def names(self) -> list[str]:
         """The names of the sources, in the order in which they are asked."""
         return [handle.name for handle in self._handles]

@@ -233,6 +233,17 @@ def test_config_explains_one_key(relay, monkeypatch):
     relay("config", "explain", code=2)
 
 
+def test_config_explains_the_option_of_a_plugin(relay, tmp_path):
+    (tmp_path / "my.toml").write_text("[plugins.demo.atof]\ndirectory = 'runs'\n[adapters.toy]\nmode = 1\n")
+    for key, variable in (
+        ("plugins.demo.atof.directory", "RELAY_PLUGINS__DEMO__ATOF__DIRECTORY"),
+        ("adapters.toy.mode", "RELAY_ADAPTERS__TOY__MODE"),
+        ("adapters.enable", "RELAY_ADAPTERS"),
+    ):
+        text = relay("config", "explain", key, "--config", "my.toml").output
+        assert text.splitlines()[-1] == f"  variable: {variable}"
+
+
 def test_a_wrong_configuration_lists_all_problems(relay, tmp_path):
     (tmp_path / "bad.toml").write_text("[queue]\nmax_event = 5\npolicy = 'x'\n")
     for command in ("config", "plugins", "adapters"):

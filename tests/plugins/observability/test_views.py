@@ -64,6 +64,27 @@ def test_a_trajectory_is_made_of_the_views_alone():
     assert (steps[1].model_name, steps[1].metrics.prompt_tokens) == ("m", 5)
 
 
+def test_views_that_a_codec_fails_to_make_are_made_the_long_way_and_told_once(caplog):
+    class Broken(type(LLM["codec"])):
+        name = "broken_views"
+
+        def annotated(self, phase, frozen, encoder):
+            raise KeyError("SECRET")
+
+    relay, events = deterministic_relay(), []
+    relay.subscriber(events.append)
+    body = request(user("Hi there"), tools=[SEARCH])
+    relay.call_llm("openai", body, give(reply(1, said("Hello"), used(5, 2))), **{**LLM, "codec": Broken()})
+    relay.shutdown(timeout=5.0)
+    start, end = (event.category_profile for event in events)
+    assert start["annotated_request"]["messages"] == [{"role": "user", "content": "Hi there"}]
+    assert end["annotated_response"]["message"] == "Hello"
+    assert relay.stats()["counters"] == {"codec_faults": 2}
+    (record,) = caplog.records
+    assert "broken_views" in record.getMessage() and "KeyError" in record.getMessage()
+    assert "SECRET" not in record.getMessage()
+
+
 def test_payloads_that_are_asked_for_are_there():
     events = call(Quick(views()))
     convert_events(events, facts=AgentFacts(payloads=True))

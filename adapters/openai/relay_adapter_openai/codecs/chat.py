@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from relay_adapter_openai.codecs.chat_edits import part_ops, splice_parts, splice_result
+from relay_adapter_openai.codecs.chat_outline import request_outline, response_outline
 from relay_adapter_openai.codecs.chat_parts import (
     API,
     build_message,
@@ -61,6 +62,7 @@ from relay_core.llm import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from relay_core.annotations import Outline
     from relay_core.llm import FinishReason
 
 __all__ = ["ChatCodec"]
@@ -177,6 +179,12 @@ class ChatCodec(WireCodec):
             api_specific=copy_fields(native, keep=_REPLY_SPECIFIC),
             extra=copy_fields(native, drop={*_REPLY, *_REPLY_SPECIFIC, "choices", "usage"}),
         )
+
+    def outline(self, phase: str, data: Any) -> Outline | None:
+        """Put the annotated view of a usual call together from the payload that observers see; None for others."""
+        if phase == "start":
+            return request_outline(data["content"], _SPECIFIC)
+        return response_outline(data) if type(data) is dict else None
 
     def assembler(self) -> ChatAssembler:
         """Make an assembler for one stream."""

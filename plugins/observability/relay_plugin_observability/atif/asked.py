@@ -67,14 +67,16 @@ def read_asked(profile: dict[str, Any], data: Any) -> Asked:
     else:
         view, (messages, system) = {}, _raw_messages(body)
     tail, systems = _split(messages)
-    systems = [*([system] if system else []), *systems]
+    spoken = len(systems)
+    if system:
+        systems = [system, *systems]
     fields = body if isinstance(body, dict) else {}
     last = messages[-len(tail) - 1] if len(messages) > len(tail) else None
     images = _images(tail, view, body)
     return Asked(
         system=systems,
         tail=tail,
-        earlier=len(messages) - len(tail) - sum(1 for item in messages if item.get("role") in _SYSTEM),
+        earlier=len(messages) - len(tail) - spoken,
         model=_text(profile.get("model_name")) or _text(view.get("model")) or _text(fields.get("model")),
         effort=_effort(view, fields),
         tools=[tool for tool in _tools(view, fields) if isinstance(tool, dict)],
@@ -107,12 +109,13 @@ def _images(tail: list[dict[str, Any]], view: dict[str, Any], body: Any) -> list
 
 
 def _mentions_images(messages: list[dict[str, Any]]) -> bool:
-    return any(
-        isinstance(part, dict) and part.get("type") == "image"
-        for message in messages
-        if isinstance(message.get("content"), list)
-        for part in message["content"]
-    )
+    for message in messages:
+        content = message.get("content")
+        if isinstance(content, list) and any(
+            isinstance(part, dict) and part.get("type") == "image" for part in content
+        ):
+            return True
+    return False
 
 
 def is_complete(profile: dict[str, Any]) -> bool:
@@ -125,7 +128,9 @@ def is_complete(profile: dict[str, Any]) -> bool:
     if not isinstance(view, dict) or not isinstance(view.get("messages"), list):
         return False
     has_model = _text(profile.get("model_name")) or _text(view.get("model"))
-    return bool(has_model and view.get("tools")) and not _mentions_images(_split(view["messages"])[0])
+    if not has_model or not view.get("tools"):
+        return False
+    return not _mentions_images(view["messages"]) or not _mentions_images(_split(view["messages"])[0])
 
 
 def _effort(view: dict[str, Any], body: dict[str, Any]) -> str | float | None:

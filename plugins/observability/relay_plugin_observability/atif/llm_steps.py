@@ -27,6 +27,10 @@ __all__ = ["llm_ended", "llm_started", "llm_unfinished"]
 
 _WORDS: Final = {"cancelled": "The call was cancelled.", "interrupted": "The call was interrupted."}
 _OUTCOME_KEYS: Final = frozenset({"error.type", "exception.type"})
+_USUAL_KEYS: Final = frozenset({"otel.status_code", "relay.status"})
+
+
+_NONE: Final[frozenset[str]] = frozenset()
 
 
 class _Pending(msgspec.Struct):
@@ -85,7 +89,7 @@ def _supersede(trail: Trail, place: Place, asked: Asked) -> None:
     for draft in trail.log.drafts:
         if draft.kind != "llm":
             continue
-        answered = results.keys() & draft.calls.keys()
+        answered = results.keys() & draft.calls.keys() if results and draft.calls else _NONE
         for call_id in answered:
             call = draft.calls[call_id]
             if call.state == "wished":
@@ -132,8 +136,8 @@ def _agent_step(
     trail: Trail, place: Place, event: ScopeEvent, outcome: Outcome, answered: Answered, pending: _Pending
 ) -> Step:
     cached = outcome.status == "cached"
-    metadata = event.metadata or {}
-    provider = (event.category_profile or {}).get("provider")
+    metadata, profile = event.metadata or {}, event.category_profile or {}
+    provider = profile.get("provider")
     model = answered.model or pending.model
     metrics = priced(metrics_of(answered.usage), provider if isinstance(provider, str) else event.name, model)
     stream = metadata.get("relay.stream")
@@ -144,7 +148,7 @@ def _agent_step(
         finish_reason=answered.finish,
         response_id=answered.response_id,
         attempt=pending.attempt if pending.attempt > 1 else None,
-        time_to_first_chunk=(event.category_profile or {}).get("time_to_first_chunk"),
+        time_to_first_chunk=profile.get("time_to_first_chunk"),
         stream=stream,
         guardrails=pending.guardrails,
         answer_usage=metrics if cached else None,  # nothing was spent: an intercept answered
@@ -162,7 +166,7 @@ def _agent_step(
         reasoning_content=answered.reasoning,
         metrics=None if cached else metrics,
         llm_call_count=None if cached else 1,
-        extra={**(extra or {}), **answered.facts},
+        extra={**extra, **answered.facts} if extra and answered.facts else extra or answered.facts,
     )
 
 
@@ -193,5 +197,7 @@ def llm_unfinished(trail: Trail, place: Place) -> None:
 
 def own_metadata(metadata: dict[str, Any]) -> dict[str, Any] | None:
     """The metadata that the program gave, without the outcome."""
+    if metadata.keys() <= _USUAL_KEYS:
+        return None
     rest = metadata.keys() - _OUTCOME_KEYS
     return {key: metadata[key] for key in metadata if key in rest and not key.startswith(("otel.", "relay."))} or None

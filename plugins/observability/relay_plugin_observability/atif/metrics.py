@@ -12,7 +12,7 @@ import msgspec
 
 from relay_core.usage import Usage
 from relay_plugin_observability.atif.model import FinalMetrics, Metrics
-from relay_plugin_observability.prices import cost_of
+from relay_plugin_observability.prices import cost_of, prices
 
 __all__ = ["Totals", "metrics_of", "priced"]
 
@@ -28,6 +28,15 @@ _HITS: Final = (
 _WRITES: Final = ("cache_write_tokens", "cache_creation_input_tokens", "cacheWriteInputTokens")
 _TOTAL: Final = ("total_tokens", "totalTokenCount", "totalTokens")
 _REASONING: Final = ("reasoning_tokens", "thoughtsTokenCount")
+_COUNTS: Final = (
+    "prompt_tokens",
+    "completion_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+    "total_tokens",
+)
+_ANNOTATED: Final = frozenset({*_COUNTS, "uncached_input_tokens"})
 # Providers whose prompt count leaves out what was cached.
 _EXCLUSIVE: Final = frozenset(
     {"cache_read_input_tokens", "cache_creation_input_tokens", "cacheReadInputTokens", "cacheWriteInputTokens"}
@@ -47,6 +56,8 @@ def metrics_of(usage: Any) -> Metrics | None:
     """
     if not isinstance(usage, dict):
         return None
+    if usage.keys() <= _ANNOTATED:
+        return _annotated(usage)
     details = _merged(usage, ("prompt_tokens_details", "input_tokens_details"))
     written = _first(usage, _WRITES)
     hits = _first(usage, _HITS)
@@ -75,6 +86,22 @@ def metrics_of(usage: Any) -> Metrics | None:
     return made if made != Metrics() else None
 
 
+def _annotated(usage: dict[str, Any]) -> Metrics | None:
+    """Read the counts of an annotated view, which has them under one name each."""
+    counts = [value if type(value := usage.get(key)) is int and value >= 0 else None for key in _COUNTS]
+    prompt, completion, hits, written, reasoning, total = counts
+    extra: dict[str, Any] = {}
+    if written is not None:
+        extra["cache_write_tokens"] = written
+    if reasoning is not None:
+        extra["reasoning_tokens"] = reasoning
+    if total is not None:
+        extra["total_tokens"] = total
+    if prompt is completion is hits is None and not extra:
+        return None
+    return Metrics(prompt_tokens=prompt, completion_tokens=completion, cached_tokens=hits, extra=extra or None)
+
+
 def priced(metrics: Metrics | None, provider: str | None, model: str | None) -> Metrics | None:
     """Add what the tokens cost, where the provider did not say and a registered price source knows.
 
@@ -87,7 +114,7 @@ def priced(metrics: Metrics | None, provider: str | None, model: str | None) -> 
         >>> priced(Metrics(prompt_tokens=3), "openai", "unknown-model").cost_usd is None
         True
     """
-    if metrics is None or metrics.cost_usd is not None or model is None:
+    if not len(prices) or metrics is None or metrics.cost_usd is not None or model is None:
         return metrics
     extra = metrics.extra or {}
     usage = Usage.from_inclusive(
@@ -156,9 +183,10 @@ class Totals(msgspec.Struct):
             self.unknown += 1
         self.prompt = _plus(self.prompt, metrics.prompt_tokens)
         self.completion = _plus(self.completion, metrics.completion_tokens)
-        self.cached = _plus(self.cached, metrics.cached_tokens)
-        cost = None if metrics.cost_usd is None else Decimal(str(metrics.cost_usd))
-        self.cost = _plus(self.cost, cost)
+        if metrics.cached_tokens is not None:
+            self.cached = _plus(self.cached, metrics.cached_tokens)
+        if metrics.cost_usd is not None:
+            self.cost = _plus(self.cost, Decimal(str(metrics.cost_usd)))
 
     def merge(self, other: Totals) -> None:
         """Count a whole subagent."""

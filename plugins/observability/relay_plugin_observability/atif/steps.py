@@ -78,7 +78,10 @@ class Draft(msgspec.Struct, eq=False):
 
     def is_settled(self) -> bool:
         """Tell whether nothing more can come."""
-        return all(call.state == "done" or (call.state == "wished" and self.superseded) for call in self.calls.values())
+        for call in self.calls.values():
+            if call.state != "done" and (call.state != "wished" or not self.superseded):
+                return False
+        return True
 
 
 class StepLog:

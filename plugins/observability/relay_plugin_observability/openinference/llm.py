@@ -8,10 +8,11 @@ from relay_plugin_observability.openinference.messages import put_messages
 from relay_plugin_observability.openinference.parts import Blobs, View
 from relay_plugin_observability.openinference.payload import put_input, put_output, put_unless
 from relay_plugin_observability.openinference.shapes import read_request, read_response
-from relay_plugin_observability.openinference.tokens import put_cost, put_usage, read_cost, read_usage
+from relay_plugin_observability.openinference.tokens import put_cost, put_counts, put_usage, read_cost, read_usage
 from relay_plugin_observability.openinference.values import as_dict, as_number, first_text, json_text
-from relay_plugin_observability.openinference.words import CHOICE, PROMPT, PROVIDERS, SPAN, SYSTEMS, TOOL
+from relay_plugin_observability.openinference.words import CHOICE, PROMPT, PROVIDERS, SPAN, SYSTEMS, tool_keys
 from relay_plugin_observability.prices import cost_of
+from relay_plugin_observability.prices import prices as every_price
 from relay_plugin_observability.projection import SpanEvent
 
 if TYPE_CHECKING:
@@ -113,11 +114,8 @@ def put_llm(
         served = answered or first_text(as_dict(end.category_profile), "model_name")
         _put_response(out, response, masking)
         if metadata.get("relay.usage_owner") is not False:  # another span has reported this response
-            usage = read_usage(response.usage, answer)
-            put_usage(out, usage)
-            put_cost(
-                out,
-                cost_of(read_cost(response.usage, answer), provider, served or asked, usage, source=prices),
+            _put_spent(
+                out, response.usage, answer, provider, served or asked, every_price if prices is None else prices
             )
     for key, model in (
         (SPAN.LLM_MODEL_NAME, served or asked),
@@ -126,6 +124,18 @@ def put_llm(
     ):
         if model is not None:
             out[key] = model
+
+
+def _put_spent(
+    out: Attributes, view: dict[str, Any], answer: Any, provider: str | None, model: str | None, source: Prices
+) -> None:
+    """Write what the call took: tokens and money."""
+    if not len(source) and put_counts(out, view, answer):  # nobody else asks for the counts
+        put_cost(out, read_cost(view, answer))
+        return
+    usage = read_usage(view, answer)
+    put_usage(out, usage)
+    put_cost(out, cost_of(read_cost(view, answer), provider, model, usage, source=source))
 
 
 def _put_system(out: Attributes, record: ScopeRecord, request: Request, provider: str | None) -> None:
@@ -181,15 +191,15 @@ def _put_request(out: Attributes, request: Request, raw: Any, masking: Masking) 
 
 def _put_tools(out: Attributes, tools: list[Any]) -> None:
     for index, tool in enumerate(tools):
-        prefix = f"{SPAN.LLM_TOOLS}.{index}."
+        keys = tool_keys(SPAN.LLM_TOOLS, index)
         fields = as_dict(tool)
         function = as_dict(fields.get("function")) or fields
         name, description = first_text(function, "name", "kind"), first_text(function, "description")
         if name is not None:
-            out[prefix + TOOL.TOOL_NAME] = name
+            out[keys.name] = name
         if description is not None:
-            out[prefix + TOOL.TOOL_DESCRIPTION] = description
-        out[prefix + TOOL.TOOL_JSON_SCHEMA] = json_text(tool)
+            out[keys.description] = description
+        out[keys.json_schema] = json_text(tool)
 
 
 def _put_response(out: Attributes, response: Response, masking: Masking) -> None:

@@ -30,8 +30,13 @@ def put_messages(out: Attributes, base: str, messages: Iterable[Any], view: View
     index = 0
     for raw in messages:
         message = as_dict(raw)
-        if message.get("role") in _PLAIN and type(message.get("content")) is not list:
-            _put_message(out, base, index, message, view)  # most messages stand for themselves
+        role = message.get("role")
+        if role in _PLAIN and type(content := message.get("content")) is not list:
+            if len(message) == 2 and type(content) is str and not view.hide_text:
+                keys = message_keys(base, index)
+                out[keys.role], out[keys.content] = role, content
+            else:
+                _put_message(out, base, index, message, view)  # most messages stand for themselves
             index += 1
             continue
         for one in opened(raw):

@@ -63,8 +63,10 @@ def read_request(view: Any, raw: Any) -> Request:
 def _of_view(view: dict[str, Any]) -> Request:
     specific = as_dict(view.get("api_specific"))
     parameters = {**as_dict(view.get("params"))}
-    parameters.update((name, value) for name, value in view.items() if name not in _VIEW_OWN)
-    parameters.update((name, value) for name, value in specific.items() if name != "api")
+    if not view.keys() <= _VIEW_OWN:
+        parameters.update((name, value) for name, value in view.items() if name not in _VIEW_OWN)
+    if specific:
+        parameters.update((name, value) for name, value in specific.items() if name != "api")
     messages = as_list(view.get("messages"))
     instructions = view.get("instructions")
     if instructions:
@@ -111,20 +113,24 @@ def read_response(view: Any, raw: Any) -> Response:
         return _answer_of_raw(raw)
     found = as_dict(view)
     several = as_list(found.get("choices"))
-    answers = [as_dict(choice) for choice in several] if several else [found]
-    messages = [message for answer in answers if (message := _answer_of_view(answer))]
+    if several:
+        messages = [message for choice in several if (message := _answer_of_view(as_dict(choice)))]
+    else:
+        only = _answer_of_view(found)
+        messages = [only] if only else []
     finish = _native_finish(raw) or _neutral_finish(found.get("finish_reason"))
     return Response(messages, [], first_text(found, "model"), finish, as_dict(found.get("usage")))
 
 
 def _answer_of_view(answer: dict[str, Any]) -> dict[str, Any]:
-    message = {
-        "content": answer.get("message"),
-        "tool_calls": answer.get("tool_calls"),
-        "reasoning_content": answer.get("reasoning_content"),
-    }
-    found = {name: value for name, value in message.items() if value is not None}
-    return {"role": "assistant", **found} if found else {}
+    found: dict[str, Any] = {"role": "assistant"}
+    if (content := answer.get("message")) is not None:
+        found["content"] = content
+    if (calls := answer.get("tool_calls")) is not None:
+        found["tool_calls"] = calls
+    if (thought := answer.get("reasoning_content")) is not None:
+        found["reasoning_content"] = thought
+    return found if len(found) > 1 else {}
 
 
 def _answer_of_raw(raw: Any) -> Response:
@@ -178,9 +184,10 @@ def _items(items: list[Any]) -> list[Any]:
 def _native_finish(raw: Any) -> str | None:
     """Give the provider's own word for why the model stopped."""
     found = as_dict(raw)
-    for places in (as_list(found.get("choices")), as_list(found.get("candidates"))):
-        for place in places[:1]:
-            word = first_text(as_dict(place), "finish_reason", "finishReason")
+    for name in ("choices", "candidates"):
+        places = found.get(name)
+        if places and (place := as_list(places)[:1]):
+            word = first_text(as_dict(place[0]), "finish_reason", "finishReason")
             if word is not None:
                 return word
     return first_text(found, "stop_reason", "stopReason", "finish_reason", "done_reason")

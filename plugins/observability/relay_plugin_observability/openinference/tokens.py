@@ -12,10 +12,18 @@ from relay_plugin_observability.prices import ItemizedCost
 if TYPE_CHECKING:
     from relay_plugin_observability.openinference.values import Attributes
 
-__all__ = ["put_cost", "put_usage", "read_cost", "read_usage"]
+__all__ = ["put_cost", "put_counts", "put_usage", "read_cost", "read_usage"]
 
 _AUDIO_GIVEN: Final = (("prompt_tokens_details", "audio_tokens"), ("input_token_details", "audio"))
 _AUDIO_MADE: Final = (("completion_tokens_details", "audio_tokens"), ("output_token_details", "audio"))
+_TELLS_OF_SOUND: Final = frozenset(place for place, _ in (*_AUDIO_GIVEN, *_AUDIO_MADE))
+_PLAIN_COUNTS: Final = frozenset(
+    {
+        "prompt_tokens", "completion_tokens", "total_tokens", "uncached_input_tokens", "cache_read_tokens",
+        "reasoning_tokens",
+    }
+)  # fmt: skip
+_MOST: Final = 2**62
 _DOLLARS: Final = "USD"
 _ITEMS: Final = {
     "input": SPAN.LLM_COST_PROMPT,
@@ -111,6 +119,44 @@ def _detail(raw: dict[str, Any], places: tuple[tuple[str, str], ...]) -> int | N
     return next((count for one, two in places if (count := as_count(as_dict(raw.get(one)).get(two))) is not None), None)
 
 
+def put_counts(out: Attributes, view: dict[str, Any], data: Any) -> bool:
+    """Write the counts of a neutral view that adds up, without a `Usage` between; False for any other.
+
+    Args:
+        out: the attributes so far.
+        view: the ``usage`` of the event's neutral view.
+        data: the response, which may tell of sound.
+
+    Example:
+        >>> out = {}
+        >>> put_counts(out, {"prompt_tokens": 5, "completion_tokens": 2, "uncached_input_tokens": 5}, None), out
+        (True, {'llm.token_count.prompt': 5, 'llm.token_count.completion': 2, 'llm.token_count.total': 7})
+    """
+    if not view or not view.keys() <= _PLAIN_COUNTS:
+        return False
+    given: Any = view.get("prompt_tokens")
+    made: Any = view.get("completion_tokens")
+    read: Any = view.get("cache_read_tokens", 0)
+    thought: Any = view.get("reasoning_tokens", 0)
+    if not all(type(count) is int for count in (given, made, read, thought)):
+        return False
+    if view.get("uncached_input_tokens") != given - read or not (
+        0 <= read <= given < _MOST and 0 <= thought <= made < _MOST
+    ):
+        return False
+    raw = as_dict(as_dict(data).get("usage"))
+    if not _TELLS_OF_SOUND.isdisjoint(raw) and (_detail(raw, _AUDIO_GIVEN), _detail(raw, _AUDIO_MADE)) != (None, None):
+        return False
+    out[SPAN.LLM_TOKEN_COUNT_PROMPT] = given
+    out[SPAN.LLM_TOKEN_COUNT_COMPLETION] = made
+    out[SPAN.LLM_TOKEN_COUNT_TOTAL] = given + made
+    if "cache_read_tokens" in view:
+        out[SPAN.LLM_TOKEN_COUNT_PROMPT_DETAILS_CACHE_READ] = read
+    if "reasoning_tokens" in view:
+        out[SPAN.LLM_TOKEN_COUNT_COMPLETION_DETAILS_REASONING] = thought
+    return True
+
+
 def put_usage(out: Attributes, usage: Usage | None) -> None:
     """Write the counts that are known. The details are parts of their totals and do not overlap each other."""
     if usage is None:
@@ -144,6 +190,8 @@ def read_cost(view: dict[str, Any], data: Any) -> Cost | None:
         ('0.0123', None)
     """
     raw = as_dict(as_dict(data).get("usage"))
+    if "cost" not in view and "cost" not in raw and "cost_usd" not in raw and "cost_usd" not in as_dict(data):
+        return None
     for found in (view.get("cost"), raw.get("cost"), raw.get("cost_usd"), as_dict(data).get("cost_usd")):
         fields = as_dict(found)
         amount = as_number(fields.get("total") if fields else found)

@@ -99,7 +99,7 @@ def put_whereabouts(out: Attributes, record: ScopeRecord, metadata: dict[str, An
         if shown is not None:
             out[sendable(as_text(key))] = shown
     for key, names in ((SPAN.SESSION_ID, _SESSION), (SPAN.USER_ID, _USER)):
-        if key not in out and metadata:
+        if metadata and key not in out:
             found = first_text(metadata, *names)
             if found is not None:
                 out[key] = found
@@ -107,7 +107,7 @@ def put_whereabouts(out: Attributes, record: ScopeRecord, metadata: dict[str, An
     out[SPAN.GRAPH_NODE_ID] = str(start.uuid)
     if start.parent_uuid is not None:
         out[SPAN.GRAPH_NODE_PARENT_ID] = str(start.parent_uuid)
-    if not metadata:
+    if metadata.keys() <= _OUTCOME:
         return
     tags = [tag for name in _TAGS for tag in as_list(metadata.get(name)) if is_text(tag)]
     if tags:
@@ -124,8 +124,9 @@ def put_told(out: Attributes, profile: dict[str, Any], metadata: dict[str, Any],
             continue
         for name, key in _TEMPLATE.items() if "prompt_template" in found else ():
             _put(out, key, as_dict(found["prompt_template"]).get(name), masking)
-        for key in _TELLABLE & found.keys():
-            _put(out, key, found[key], masking)
+        if not _TELLABLE.isdisjoint(found):
+            for key in _TELLABLE & found.keys():
+                _put(out, key, found[key], masking)
 
 
 def _put(out: Attributes, key: str, value: Any, masking: Masking) -> None:

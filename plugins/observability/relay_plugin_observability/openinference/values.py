@@ -71,13 +71,13 @@ def is_text(value: Any) -> TypeGuard[str]:
 
 def as_dict(value: Any) -> dict[str, Any]:
     """Give a mapping, or an empty one that is not to be changed."""
-    return cast("dict[str, Any]", value) if type(value) is dict else _NOTHING
+    return value if type(value) is dict else _NOTHING  # pyright: ignore[reportUnknownVariableType]  # JSON; a cast costs
 
 
 def as_list(value: Any) -> list[Any]:
     """Give a list, or an empty one."""
     if type(value) is list:
-        return cast("list[Any]", value)
+        return value  # pyright: ignore[reportUnknownVariableType]  # see as_dict
     return list(cast("tuple[Any, ...]", value)) if type(value) is tuple else []
 
 

@@ -43,10 +43,12 @@ __all__ = [
     "ContentKeys",
     "DocumentKeys",
     "MessageKeys",
+    "ToolKeys",
     "call_keys",
     "content_keys",
     "document_keys",
     "message_keys",
+    "tool_keys",
 ]
 
 SPAN: Final = _names.SpanAttributes
@@ -107,6 +109,14 @@ class CallKeys(NamedTuple):
     arguments: str
 
 
+class ToolKeys(NamedTuple):
+    """Keys of one tool that is offered to a model."""
+
+    name: str
+    description: str
+    json_schema: str
+
+
 class DocumentKeys(NamedTuple):
     """Keys of one document."""
 
@@ -159,6 +169,13 @@ def call_keys(message: str, index: int) -> CallKeys:
     at = f"{message}{MESSAGE.MESSAGE_TOOL_CALLS}.{index}."
     names = (CALL.TOOL_CALL_ID, CALL.TOOL_CALL_FUNCTION_NAME, CALL.TOOL_CALL_FUNCTION_ARGUMENTS_JSON)
     return CallKeys(*(at + name for name in names))
+
+
+@lru_cache(_KEPT)
+def tool_keys(base: str, index: int) -> ToolKeys:
+    """Give the keys of a tool that is offered to a model."""
+    at = f"{base}.{index}."
+    return ToolKeys(at + TOOL.TOOL_NAME, at + TOOL.TOOL_DESCRIPTION, at + TOOL.TOOL_JSON_SCHEMA)
 
 
 @lru_cache(_KEPT)

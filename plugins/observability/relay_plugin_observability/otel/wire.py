@@ -30,6 +30,9 @@ _BYTES, _EIGHT, _FOUR = 2, 1, 5  # wire types
 _keys: Final[dict[str, bytes]] = {}
 _MOST_KEYS: Final = 8192
 _LONGEST_KEY: Final = 256
+_beginnings: Final[dict[tuple[int, str, int], bytes]] = {}
+_MOST_BEGINNINGS: Final = 16_384
+_SHORT: Final = 64  # bytes of text
 
 
 def varint(value: int) -> bytes:
@@ -82,29 +85,45 @@ def attributes(place: int, found: Mapping[str, Attribute]) -> bytes:
         place: number of the field that repeats.
         found: a mapping has each key once, and so have the fields.
     """
-    tag = _tag(place, _BYTES)
-    known = _keys
+    known = _beginnings
     parts: list[bytes] = []
+    put = parts.append
     for key, value in found.items():
-        head = known.get(key) or _head(key)
         if type(value) is str:
             try:
                 text = value.encode()
             except UnicodeEncodeError:
                 text = value.encode("utf-8", "replace")
             size = len(text)
-            whole = len(head) + size + 3
-            if whole < 128:
-                parts += (tag, _ONE[whole], head, _ONE[size + 2], b"\n", _ONE[size], text)
-                continue
-            told = varint(size)
-            inner = size + 1 + len(told)
-            length = varint(inner)
-            parts += (tag, varint(len(head) + len(length) + inner), head, length, b"\n", told, text)
+            if size < _SHORT:  # all that stands before the text is the same for texts of one length
+                put(known.get((place, key, size)) or _beginning(place, key, size))
+            else:
+                put(_before(place, key, size))
+            put(text)
         else:
-            made = _BOOL[value] if type(value) is bool else _other(value)
-            parts += (tag, varint(len(head) + len(made)), head, made)
+            put(_scalar(place, key, value))
     return b"".join(parts)
+
+
+def _beginning(place: int, key: str, size: int) -> bytes:
+    made = _before(place, key, size)
+    if len(_beginnings) < _MOST_BEGINNINGS and len(key) <= _LONGEST_KEY:
+        _beginnings[place, key, size] = made
+    return made
+
+
+def _before(place: int, key: str, size: int) -> bytes:
+    """Write what stands before a text of some bytes: the tag and length of the whole, the key, the text's length."""
+    head, told = _keys.get(key) or _head(key), varint(size)
+    inner = size + 1 + len(told)
+    length = varint(inner)
+    return b"".join((_tag(place, _BYTES), varint(len(head) + len(length) + inner), head, length, b"\n", told))
+
+
+def _scalar(place: int, key: str, value: Any) -> bytes:
+    head = _keys.get(key) or _head(key)
+    made = _BOOL[value] if type(value) is bool else _other(value)
+    return b"".join((_tag(place, _BYTES), varint(len(head) + len(made)), head, made))
 
 
 def _head(key: str) -> bytes:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import http.client
 import io
 import socket
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import unquote, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from relay_plugin_observability.streams.transport import DeliveryError, remaining, tls_context
+from relay_plugin_observability.streams.tunnel import proxy_of
 
 if TYPE_CHECKING:
     import ssl
@@ -157,8 +155,8 @@ class Connection:
 
     def _connect(self) -> http.client.HTTPConnection:
         end = self.endpoint
-        proxy = _proxy(end)
-        host, port = (end.host, end.port) if proxy is None else (proxy.hostname or "", proxy.port or 80)
+        proxy = proxy_of(end)
+        host, port = (end.host, end.port) if proxy is None else (proxy.host, proxy.port)
         timeout = remaining(self.deadline)
         if end.tls:
             client: http.client.HTTPConnection = http.client.HTTPSConnection(
@@ -167,12 +165,11 @@ class Connection:
         else:
             client = http.client.HTTPConnection(host, port, timeout=timeout)
         self._proxied, self._proxy_headers = "", {}
-        login = {} if proxy is None else _login(proxy.username, proxy.password)
         if proxy is not None and end.tls:
-            client.set_tunnel(end.host, end.port, login)
+            client.set_tunnel(end.host, end.port, proxy.login)
         elif proxy is not None:
             self._proxied = f"http://{end.authority}"
-            self._proxy_headers = login
+            self._proxy_headers = proxy.login
         client.response_class = self._response  # type: ignore[assignment]  # called like the class
         client.connect()
         with contextlib.suppress(OSError):
@@ -205,22 +202,3 @@ class _Patient(io.RawIOBase):
     def close(self) -> None:
         self._raw.close()
         super().close()
-
-
-def _proxy(endpoint: Endpoint) -> Any:
-    """Find the proxy that the environment names for this endpoint, as other programs do."""
-    found = getproxies()
-    text = found.get(endpoint.scheme) or found.get("all")
-    if not text or proxy_bypass(f"{endpoint.host}:{endpoint.port}"):
-        return None
-    parts = urlsplit(text if "://" in text else f"http://{text}")
-    if parts.scheme != "http" or not parts.hostname:
-        raise DeliveryError("proxy", "the proxy that the environment names is not one with http://")
-    return parts
-
-
-def _login(user: str | None, password: str | None) -> dict[str, str]:
-    if not user:
-        return {}
-    pair = f"{unquote(user)}:{unquote(password or '')}".encode()
-    return {"Proxy-Authorization": f"Basic {base64.b64encode(pair).decode()}"}

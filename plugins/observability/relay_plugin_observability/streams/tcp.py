@@ -21,7 +21,7 @@ _GOODBYE = 0.5
 
 
 class TcpLines:
-    """One connection that carries lines. Nobody confirms them: delivered means handed to the operating system.
+    """One connection that carries lines, never through a proxy. Nobody confirms them: delivered means handed to the operating system.
 
     Args:
         endpoint: where to; ``tls://`` is encrypted.

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from relay_plugin_observability.streams.transport import DeliveryError, failure_of, refusal, remaining, tls_context
+from relay_plugin_observability.streams.tunnel import open_socket
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +41,7 @@ def require_library() -> Any:
 
 
 class WebSocket:
-    """One connection that is opened again when it breaks.
+    """One connection that is opened again when it breaks, through a proxy where the environment names one.
 
     Args:
         endpoint: where to.
@@ -120,8 +121,9 @@ class WebSocket:
         deadline, end = time.monotonic() + timeout, self._endpoint
         headers = self._headers.resolve()
         options: dict[str, Any] = {"ssl": tls_context(self._ca_file)} if end.tls else {}
-        # With a socket of ours the library follows no redirect to another host, to which the headers would go as well.
-        raw = socket.create_connection((end.host, end.port), remaining(deadline))
+        # With a socket of ours the library follows no redirect to another host, to which the headers would go as well,
+        # and the proxy is that of the other transports, whatever the library's version knows of proxies.
+        raw = open_socket(end, timeout)
         try:
             closer = client.connect(
                 end.url,

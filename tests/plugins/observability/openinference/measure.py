@@ -9,9 +9,11 @@ from __future__ import annotations
 import sys
 import time
 
+from relay_adapter_openai.codecs import ChatCodec
 from tests.plugins.observability.openinference.support import projection, records
 from tests.plugins.observability.scenarios import (
     LLM,
+    MODEL,
     SCENARIOS,
     SEARCH,
     deterministic_relay,
@@ -25,6 +27,7 @@ from tests.plugins.observability.scenarios import (
     user,
 )
 
+CHAT = ChatCodec()
 ROUNDS = 7
 
 
@@ -39,26 +42,32 @@ def cpu(found):
 def calls(make, count=200):
     relay, events = deterministic_relay(), []
     relay.subscriber(events.append)
-    for _ in range(count):
-        make(relay)
+    for number in range(count):
+        make(relay, number)
     relay.shutdown(timeout=10.0)
     return records(events)
 
 
-def tool(relay):
-    relay.call_tool("search", {"q": "x"}, give({"hits": 3}), tool_call_id="c")
+def tool(relay, number):
+    relay.call_tool("search", {"q": f"x{number}"}, give({"hits": 3}), tool_call_id=f"c{number}")
 
 
-def llm(relay):
+def llm(relay, number, codec=CHAT):
     body = request(system("Be brief."), user("Hi."), tools=[SEARCH], temperature=0.2)
-    relay.call_llm("openai", body, give(reply(1, said("Hello."), used(50, 20))), **LLM)
+    answer = reply(number, said("Hello."), used(50, 20))
+    relay.call_llm("openai", body, give(answer), model=MODEL, codec=codec)
+
+
+def other_llm(relay, number):
+    """By a codec that makes no outlines."""
+    llm(relay, number, LLM["codec"])
 
 
 def main():
     everything = [one for name in SCENARIOS for one in records(play(name))]
     cpu(everything)
     rows = {"all scenarios, warm": min(cpu(everything) for _ in range(ROUNDS))}
-    for make in (tool, llm):
+    for make in (tool, llm, other_llm):
         rows[f"{make.__name__} call, cold"] = min(cpu(calls(make)) for _ in range(ROUNDS))
         found = calls(make)
         cpu(found)

@@ -14,6 +14,7 @@ import pytest
 from relay_plugin_observability.backoff import Backoff
 from relay_plugin_observability.headers import HeaderSource
 from relay_plugin_observability.streams import StreamExporter, StreamSettings
+from tests.plugins.observability.proxies import Proxy, use
 from tests.plugins.observability.streams.collectors import HttpCollector, Server, balanced, events
 from tests.waiting import told, wait_for
 
@@ -230,3 +231,63 @@ def test_without_the_library_the_cure_is_named(monkeypatch):
     wait_for(lambda: exporter.stats().dropped == {"no_library": 3})
     assert 'pip install "relay-plugin-observability[streams]"' in exporter.check()
     exporter.close(1)
+
+
+def test_a_proxy_of_the_environment_is_used(monkeypatch):
+    with Collector() as collector, Proxy(collector.port) as proxy:
+        use(monkeypatch, proxy, login="user:pa%20ss@", no_proxy="localhost")
+        url = "ws://collector.invalid:7000/events"
+        exporter = StreamExporter(StreamSettings(url=url, transport="websocket", linger=0.01, retry=QUICK), name="test")
+        exporter.on_batch(events(0, 5))
+        wait_for(lambda: exporter.stats().delivered == 5)
+        assert collector.numbers == list(range(5))
+        assert exporter.check() is None
+        exporter.close(2)
+        line, headers = proxy.asked[0]
+        assert line == "CONNECT collector.invalid:7000 HTTP/1.1"
+        assert base64.b64decode(headers["proxy-authorization"].removeprefix("Basic ")) == b"user:pa ss"
+        assert "proxy-authorization" not in {name.lower() for name in collector.headers[0]}
+
+
+def test_a_proxy_is_left_out_where_the_environment_says_so(monkeypatch):
+    with Collector() as collector, Proxy(collector.port) as proxy:
+        use(monkeypatch, proxy, no_proxy="127.0.0.1")
+        exporter = exporter_to(collector.port)
+        exporter.on_batch(events(0, 5))
+        wait_for(lambda: exporter.stats().delivered == 5)
+        exporter.close(2)
+        assert proxy.asked == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (b"HTTP/1.1 407 Log in\r\n\r\n", "proxy: the proxy refused to connect, with status 407"),
+        (b"SSH-2.0 hello\r\n\r\n", "proxy: the proxy's answer is not one of HTTP"),
+        (b"HTTP/1.1\r\n\r\n", "proxy: the proxy's answer is not one of HTTP"),
+        (b"", "proxy: the proxy's answer is not one of HTTP"),
+    ],
+)
+def test_a_proxy_that_refuses_is_tried_again(monkeypatch, answer, error):
+    with HttpCollector() as proxy:
+        proxy.replies = [lambda sock, stream: sock.sendall(answer)] * 50
+        use(monkeypatch, proxy, login="user:SECRET@")
+        exporter = exporter_to(1)
+        monkeypatch.delenv("no_proxy", raising=False)
+        exporter.on_batch(events(0, 5))
+        wait_for(lambda: exporter.stats().failures >= 2)
+        stats = exporter.stats()
+        assert stats.last_error == error and stats.pending == 5 and balanced(stats)
+        exporter.close(1)
+
+
+def test_a_proxy_that_says_nothing_is_left_after_the_timeout(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        monkeypatch.setenv("ws_proxy", f"http://127.0.0.1:{deaf.getsockname()[1]}")
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        exporter = exporter_to(1, timeout=0.3)
+        exporter.on_batch(events(0, 5))
+        wait_for(lambda: exporter.stats().last_error == "timeout: no answer in time")
+        assert exporter.stats().pending == 5
+        exporter.close(1)
