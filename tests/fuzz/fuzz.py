@@ -11,10 +11,18 @@ from pathlib import Path
 
 import atheris
 
+PACKAGES = [
+    "relay_core",
+    "relay_adapter_anthropic",
+    "relay_adapter_bedrock",
+    "relay_adapter_google_genai",
+    "relay_adapter_openai",
+]
+
 
 def main() -> None:
     """Start from the seeds, in a folder of their own, unless the arguments name files or folders."""
-    with atheris.instrument_imports(include=["relay_core", "relay_adapter_"]):
+    with atheris.instrument_imports(include=PACKAGES):
         from tests.fuzz.targets import TARGETS, seeds  # instrumented while they are imported
     if len(sys.argv) < 2 or sys.argv[1] not in TARGETS:
         raise SystemExit(f"name a target: {', '.join(TARGETS)}")
