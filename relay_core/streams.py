@@ -44,10 +44,10 @@ class Finaliser:
         "_call",
         "_chunks",
         "_first_ns",
-        "_mark",
         "_relay",
         "claim",
         "count",
+        "mark",
         "note",
         "passes",
         "scope",
@@ -61,7 +61,7 @@ class Finaliser:
         self._assemble = assemble
         observed = scope._route is not None
         self._chunks: list[Any] | None = [] if observed else None
-        self._mark = relay.emit_chunk(scope) if observed and relay.settings.stream.chunk_marks else None
+        self.mark = relay.emit_chunk(scope) if observed and relay.settings.stream.chunk_marks else None
         self._first_ns = 0
         self.count = 0
         self.note = self._note if observed else None
@@ -76,13 +76,13 @@ class Finaliser:
             self._first_ns = self._relay.monotonic()
         if index < KEPT_CHUNKS:
             self._chunks.append(chunk)  # pyright: ignore[reportOptionalMemberAccess]  # observed
-        if self._mark is not None:
-            self._mark(index, chunk)
+        if self.mark is not None:
+            self.mark(index, chunk)
 
     def passing(self, iterator: Iterator[Any]) -> Generator[Any, None, None]:
         """Give chunks of which nothing is done but to keep them: nobody below asks for the current scope or a claim."""
         chunks: Any = self._chunks
-        keep, mark = chunks.append, self._mark
+        keep, mark = chunks.append, self.mark
         kept = islice(iterator, KEPT_CHUNKS)
         for chunk in kept:
             self._first_ns = self._relay.monotonic()
@@ -124,8 +124,8 @@ class Finaliser:
         else:
             index = self.count = max(self.count, index) + 1
             index -= 1
-        if self._mark is not None:
-            self._mark(index, chunk)
+        if self.mark is not None:
+            self.mark(index, chunk)
 
     def _counted(self) -> int:
         if self.count >= 0:

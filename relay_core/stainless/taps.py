@@ -8,7 +8,7 @@ import sys
 from collections import deque
 from contextlib import suppress
 from functools import cache
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from relay_core.stainless.blocks import cut
 from relay_core.stainless.wire import RECENT, StreamCut, StreamFailed
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from relay_core.stainless.exchange import Exchange
     from relay_core.stainless.wire import Wire
+
+_LAST: Final = KEPT_CHUNKS - 1
 
 __all__ = ["AsyncPassing", "AsyncSource", "Passing", "Source", "async_tap", "http_of", "tap"]
 
@@ -48,7 +50,7 @@ class Source:
             yield from wire.chunks_of(None)
         elif wire.cuts:
             for piece in self._raw:
-                if piece.endswith(b"\n\n") and piece.count(b"\n\n") == 1:  # most are one event
+                if piece.find(b"\n\n") == len(piece) - 2:  # one event, as most are
                     keep(piece)
                     yield piece
                 else:
@@ -200,11 +202,11 @@ class _AsyncTap(_Tap):
     _step: Any = None  # what reads the connection, meanwhile
     _final: Any = None  # what takes the chunks
     _kept: Any = None  # where it keeps them
+    _mark: Any = None  # what notes each, if anything
 
     def __aiter__(self) -> Self:
         self._chunks = aiter(self._stream)
         self._plain = self._wire.plain
-        self._marks = self._wire.cuts
         self._skips = self._plain and self._source is not None and hasattr(self._stream, "passing")
         return self
 
@@ -218,11 +220,17 @@ class _AsyncTap(_Tap):
             raise  # nothing may be awaited any more
         except BaseException as error:  # noqa: BLE001  # the layers are told of it, and raise it
             return await self._rejoin(error)
-        if self._marks:
-            self._take(piece)
+        kept, mark = self._kept, self._mark
+        count = len(kept)
+        if mark is None:
+            kept.append(piece)
+        elif piece.find(b"\n\n") == len(piece) - 2:  # one event, as most are
+            kept.append(piece)
+            mark(count, piece)
         else:
-            self._kept.append(piece)
-        if len(self._kept) >= KEPT_CHUNKS:
+            for block in cut(piece):
+                self._final.take(block)
+        if count >= _LAST:
             self._stop()
         return piece
 
@@ -246,15 +254,7 @@ class _AsyncTap(_Tap):
         step = None if final is None or self._ended else self._source.step
         self._skips = final is not None and step is None
         if final is not None and step is not None:
-            self._step, self._final, self._kept = step, final, final.chunks
-
-    def _take(self, piece: bytes) -> None:
-        take = self._final.take
-        if piece.endswith(b"\n\n") and piece.count(b"\n\n") == 1:  # most are one event
-            take(piece)
-        else:
-            for block in cut(piece):
-                take(block)
+            self._step, self._final, self._kept, self._mark = step, final, final.chunks, final.mark
 
     def _stop(self, *, ended: bool = False) -> None:
         """Let the layers do their work again."""
