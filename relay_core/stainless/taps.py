@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from relay_core.stainless.exchange import Exchange
     from relay_core.stainless.wire import Wire
 
-_LAST: Final = KEPT_CHUNKS - 1
-
 __all__ = ["AsyncPassing", "AsyncSource", "Passing", "Source", "async_tap", "http_of", "tap"]
+
+_LAST: Final = KEPT_CHUNKS - 1  # chunks after which a stream does more than to keep them
 
 
 def http_of(client: Any) -> Any:
