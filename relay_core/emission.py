@@ -13,6 +13,8 @@ from relay_core.payloads import Encoder, Frozen, freeze
 from relay_core.skills import skills_in
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from relay_core.middleware import Chains
     from relay_core.runtime import Relay
     from relay_core.scopes import Node, Scope
@@ -77,23 +79,20 @@ class Emitter:
         except Exception as error:  # noqa: BLE001  # observation never hurts the program
             self._relay.fault("emitting a mark", error)
 
-    def chunk(self, scope: Scope, index: int, chunk: Any) -> None:
-        """Queue the mark of one stream chunk; what it says of the chunk is found on the dispatcher's thread."""
+    def chunk(self, scope: Scope) -> Callable[[int, Any], None]:
+        """Make what queues the marks of a stream's chunks; what they say is found on the dispatcher's thread."""
+        relay, put = self._relay, self._put
+        monotonic, ids = relay.monotonic, relay.ids
         route: Any = scope._route
-        relay = self._relay
-        mono = relay.monotonic()
-        identity = (next(numbers), mono) if relay.ids is None else relay.ids()
-        self._put(
-            MarkEvent(
-                scope,
-                scope._start + mono - scope._mono,
-                ChunkNote(index, chunk, scope._codec),
-                None,
-                None,
-                route,
-                MarkDetail("llm.chunk", identity),
-            )
-        )
+        codec, ahead = scope._codec, scope._start - scope._mono
+
+        def mark(index: int, chunk: Any) -> None:
+            mono = monotonic()
+            identity = (next(numbers), mono) if ids is None else ids()
+            note, detail = ChunkNote(index, chunk, codec), MarkDetail("llm.chunk", identity)
+            put(MarkEvent(scope, ahead + mono, note, None, None, route, detail))
+
+        return mark
 
 
 _registered = False

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from relay_core.runtime import Relay
     from relay_core.scopes import Scope
 
-__all__ = ["AsyncStream", "Stream"]
+__all__ = ["KEPT_CHUNKS", "AsyncStream", "Stream"]
 
-_KEPT_CHUNKS: Final = 100_000  # of one stream, for its end event
+KEPT_CHUNKS: Final = 100_000  # of one stream, for its end event
 
 
 class Finaliser:
@@ -44,10 +44,10 @@ class Finaliser:
         "_call",
         "_chunks",
         "_first_ns",
-        "_marks",
         "_relay",
         "claim",
         "count",
+        "mark",
         "note",
         "passes",
         "scope",
@@ -61,7 +61,7 @@ class Finaliser:
         self._assemble = assemble
         observed = scope._route is not None
         self._chunks: list[Any] | None = [] if observed else None
-        self._marks = observed and relay.settings.stream.chunk_marks
+        self.mark = relay.emit_chunk(scope) if observed and relay.settings.stream.chunk_marks else None
         self._first_ns = 0
         self.count = 0
         self.note = self._note if observed else None
@@ -74,35 +74,35 @@ class Finaliser:
         index = self.count - 1
         if not index:
             self._first_ns = self._relay.monotonic()
-        if index < _KEPT_CHUNKS:
+        if index < KEPT_CHUNKS:
             self._chunks.append(chunk)  # pyright: ignore[reportOptionalMemberAccess]  # observed
-        if self._marks:
-            self._relay.emit_chunk(self.scope, index, chunk)
+        if self.mark is not None:
+            self.mark(index, chunk)
 
     def passing(self, iterator: Iterator[Any]) -> Generator[Any, None, None]:
         """Give chunks of which nothing is done but to keep them: nobody below asks for the current scope or a claim."""
         chunks: Any = self._chunks
-        keep, emit, scope = chunks.append, self._relay.emit_chunk, self.scope
-        kept = islice(iterator, _KEPT_CHUNKS)
+        keep, mark = chunks.append, self.mark
+        kept = islice(iterator, KEPT_CHUNKS)
         for chunk in kept:
             self._first_ns = self._relay.monotonic()
             self.count = -1  # they are counted at the end
             keep(chunk)
-            if self._marks:
-                emit(scope, 0, chunk)
+            if mark is not None:
+                mark(0, chunk)
             yield chunk
             break
-        if self._marks:
+        if mark is not None:
             for index, chunk in enumerate(kept, 1):
                 keep(chunk)
-                emit(scope, index, chunk)
+                mark(index, chunk)
                 yield chunk
         else:
             for chunk in kept:
                 keep(chunk)
                 yield chunk
-        if len(chunks) == _KEPT_CHUNKS:
-            self.count = _KEPT_CHUNKS
+        if len(chunks) == KEPT_CHUNKS:
+            self.count = KEPT_CHUNKS
             for chunk in iterator:
                 self.count += 1
                 yield chunk
@@ -112,10 +112,20 @@ class Finaliser:
         """The chunks so far; None where nobody observes."""
         return self._chunks
 
-    @property
-    def keep(self) -> Callable[[Any], None] | None:
-        """What keeps a chunk, where nothing else is done with it; None where marks are wanted."""
-        return None if self._marks or self._chunks is None else self._chunks.append
+    def take(self, chunk: Any) -> None:
+        """Note a chunk of which nothing is done but to keep it, as `passing` does."""
+        chunks: Any = self._chunks
+        index = len(chunks)
+        if index < KEPT_CHUNKS:
+            if not index:
+                self._first_ns = self._relay.monotonic()
+                self.count = -1  # they are counted at the end
+            chunks.append(chunk)
+        else:
+            index = self.count = max(self.count, index) + 1
+            index -= 1
+        if self.mark is not None:
+            self.mark(index, chunk)
 
     def _counted(self) -> int:
         if self.count >= 0:
@@ -135,8 +145,8 @@ class Finaliser:
             return
         self.count = self._counted()
         facts: dict[str, Any] = {"end_cause": cause, "chunks": self.count}
-        if self.count > _KEPT_CHUNKS:
-            facts["chunks_not_kept"] = self.count - _KEPT_CHUNKS
+        if self.count > KEPT_CHUNKS:
+            facts["chunks_not_kept"] = self.count - KEPT_CHUNKS
         profile = None
         if self._first_ns:
             profile = {"time_to_first_chunk": (self._first_ns - scope._mono) / 1e9}
@@ -374,6 +384,16 @@ class AsyncStream:
         final = self._opening.final
         return None if final is None else final.chunks
 
+    @property
+    def passing(self) -> Finaliser | None:
+        """For adapters: what takes the chunks from now on, if nothing is done with them but to keep them.
+
+        An adapter may then read its source itself, tell this of each chunk, and leave the end, or what went wrong, to
+        the stream: by asking it for a chunk, or by throwing into it.
+        """
+        final = self._opening.final
+        return final if final is not None and final.passes and len(final.chunks or ()) < KEPT_CHUNKS else None
+
     async def aclose(self, cause: str = "closed", error: BaseException | None = None) -> None:
         """Leave the stream: the provider's stream is closed, the scope ends. Closing twice is harmless.
 
@@ -393,7 +413,7 @@ class AsyncStream:
         await self.aclose()
 
 
-async def _aiterate(  # noqa: C901, PLR0912, PLR0915  # one loop: a second async generator would cost as much as the chunk
+async def _aiterate(  # noqa: C901, PLR0912  # one loop: a second async generator would cost as much as the chunk
     opening: _Opening,
 ) -> AsyncGenerator[Any, None]:
     source, final = await opening.begin(wait=True)
@@ -407,16 +427,8 @@ async def _aiterate(  # noqa: C901, PLR0912, PLR0915  # one loop: a second async
                     final.count += 1
                 yield chunk
         elif final.passes:
-            note, keep, count = final.note, final.keep, 0
             async for chunk in source:
-                count += 1
-                if keep is not None and 1 < count <= _KEPT_CHUNKS:
-                    keep(chunk)
-                else:
-                    final.count = count
-                    note(chunk)  # pyright: ignore[reportOptionalCall]  # observed
-                    if keep is not None and count == 1:
-                        final.count = -1  # see passing
+                final.take(chunk)
                 yield chunk
         else:
             relay, scope, note, claim = opening.relay, final.scope, final.note, final.claim

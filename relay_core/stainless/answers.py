@@ -68,5 +68,5 @@ def json_or_text(content: bytes) -> Any:
     """
     try:
         return msgspec.json.decode(content)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, ValueError, RecursionError):  # a key that is no UTF-8 is a ValueError
         return content.decode("utf-8", "replace")

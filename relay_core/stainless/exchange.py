@@ -264,10 +264,10 @@ def read_headers(headers: dict[str, Any]) -> tuple[dict[str, Any], str]:
     shown: dict[str, Any] = {}
     raw_mode = ""
     for name, value in headers.items():
-        lower = name.lower()
-        if not lower.startswith(_NOTES):
-            if type(value) is str:  # else a mark that takes a header away
+        if type(value) is str:  # else a mark that takes a header away
+            lower = name.lower()
+            if not lower.startswith(_NOTES):
                 shown[name] = value
-        elif lower == _RAW_MODE:
-            raw_mode = str(value)
+            elif lower == _RAW_MODE:
+                raw_mode = value
     return shown, raw_mode

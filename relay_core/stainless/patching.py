@@ -70,6 +70,7 @@ class Patcher:
         }
         body |= {"__module__": base.__module__, "__qualname__": base.__qualname__, "__doc__": base.__doc__}
         client.__class__ = type(base.__name__, (base,), {**body, "_relay_base": base})
+        client.__dict__ = dict(client.__dict__)  # one that was made for another class takes longer to read
         return client
 
     def detach(self, client: Any) -> None:
@@ -155,25 +156,77 @@ def _wrapped(wiring: Wiring, original: Callable[..., Any], name: str, *, is_asyn
 
 
 def _requesting(wiring: Wiring, original: Callable[..., Any]) -> Callable[..., Any]:
-    from relay_core.stainless.requests import is_idle, request  # noqa: PLC0415  # see _wiring
+    from relay_core.stainless.quick import Quick  # noqa: PLC0415  # see _wiring
+    from relay_core.stainless.requests import begin, manage  # noqa: PLC0415  # see _wiring
 
     def call(self: Any, cast_to: Any, options: Any, **others: Any) -> Any:
-        if is_idle(wiring):
+        begun = begin(wiring, self, options, others.get("stream"))
+        if begun is None:
             return original(self, cast_to=cast_to, options=options, **others)
-        return request(wiring, self, original, {"cast_to": cast_to, "options": options, **others})
+        if type(begun) is not Quick:
+            return manage(wiring, begun, self, original, {"cast_to": cast_to, "options": options, **others})
+        try:
+            result = original(self, cast_to=cast_to, options=options, **others)
+        except BaseException as error:
+            begun.fail(error)
+            raise
+        return begun.finish(result)
 
-    return call
+    def exact(self: Any, cast_to: Any, options: Any, *, stream: Any = False, stream_cls: Any = None) -> Any:
+        begun = begin(wiring, self, options, stream)
+        if begun is None:
+            return original(self, cast_to, options, stream=stream, stream_cls=stream_cls)
+        if type(begun) is not Quick:
+            given = {"cast_to": cast_to, "options": options, "stream": stream, "stream_cls": stream_cls}
+            return manage(wiring, begun, self, original, given)
+        try:
+            result = original(self, cast_to, options, stream=stream, stream_cls=stream_cls)
+        except BaseException as error:
+            begun.fail(error)
+            raise
+        return begun.finish(result)
+
+    return exact if _is_alike(original, exact) else call
 
 
 def _async_requesting(wiring: Wiring, original: Callable[..., Any]) -> Callable[..., Any]:
-    from relay_core.stainless.requests import arequest, is_idle  # noqa: PLC0415  # see _wiring
+    from relay_core.stainless.quick import Quick  # noqa: PLC0415  # see _wiring
+    from relay_core.stainless.requests import amanage, begin  # noqa: PLC0415  # see _wiring
 
     async def call(self: Any, cast_to: Any, options: Any, **others: Any) -> Any:
-        if is_idle(wiring):
+        begun = begin(wiring, self, options, others.get("stream"))
+        if begun is None:
             return await original(self, cast_to=cast_to, options=options, **others)
-        return await arequest(wiring, self, original, {"cast_to": cast_to, "options": options, **others})
+        if type(begun) is not Quick:
+            return await amanage(wiring, begun, self, original, {"cast_to": cast_to, "options": options, **others})
+        try:
+            result = await original(self, cast_to=cast_to, options=options, **others)
+        except BaseException as error:
+            begun.fail(error)
+            raise
+        return begun.finish(result)
 
-    return call
+    async def exact(self: Any, cast_to: Any, options: Any, *, stream: Any = False, stream_cls: Any = None) -> Any:
+        begun = begin(wiring, self, options, stream)
+        if begun is None:
+            return await original(self, cast_to, options, stream=stream, stream_cls=stream_cls)
+        if type(begun) is not Quick:
+            given = {"cast_to": cast_to, "options": options, "stream": stream, "stream_cls": stream_cls}
+            return await amanage(wiring, begun, self, original, given)
+        try:
+            result = await original(self, cast_to, options, stream=stream, stream_cls=stream_cls)
+        except BaseException as error:
+            begun.fail(error)
+            raise
+        return begun.finish(result)
+
+    return exact if _is_alike(original, exact) else call
+
+
+def _is_alike(original: Callable[..., Any], exact: Callable[..., Any]) -> bool:
+    """Tell whether an SDK's method takes what is known; naming that costs less than collecting it, on every call."""
+    known, given = inspect.signature(exact).parameters, inspect.signature(original).parameters
+    return [(p.name, p.kind) for p in known.values()] == [(p.name, p.kind) for p in given.values()]
 
 
 def _processing(_: Wiring, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -201,8 +254,7 @@ def _processing(_: Wiring, original: Callable[..., Any]) -> Callable[..., Any]:
             retries_taken=retries_taken,
         )
 
-    # Naming what the SDK passes costs less than collecting it, and every call of the client pays for it.
-    return exact if set(inspect.signature(original).parameters) == set(inspect.signature(exact).parameters) else call
+    return exact if _is_alike(original, exact) else call
 
 
 def _sleeping(wiring: Wiring, original: Callable[..., Any]) -> Callable[..., Any]:

@@ -55,14 +55,14 @@ class Provider:
         self.request_id = request_id
         self.operations = operations
         self.usage_hosts = usage_hosts
+        self.mark: Any = object()  # what this SDK puts for what the program did not say: one object for all
         self._known: dict[str, Operation | None] = {}
         self._prepares: dict[type, bool] = {}
 
-    def operation(self, options: Any) -> Operation | None:
+    def operation(self, method: str, url: Any) -> Operation | None:
         """Find the kind of a request; None for one that passes as it is."""
-        if options.method not in ("post", "POST"):
+        if method != "post" and method != "POST":  # noqa: PLR1714  # on every call's path
             return None
-        url = options.url
         try:
             return self._known[url]
         except KeyError:
@@ -96,8 +96,14 @@ class Provider:
         return {**body, **extra} if extra else body  # pyright: ignore[reportUnknownVariableType]  # JSON
 
     def given(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Give a body without the SDK's marks for what the program did not say."""
-        return {name: value for name, value in body.items() if type(value).__name__ not in _UNSAID}
+        """Give a body without the SDK's marks for what the program did not say; the last one is kept as `mark`."""
+        given: dict[str, Any] = {}
+        for name, value in body.items():
+            if type(value).__name__ in _UNSAID:
+                self.mark = value
+            else:
+                given[name] = value
+        return given
 
     def with_body(self, options: Any, body: Any) -> Any:
         """Give a copy of the options with another body."""

@@ -8,7 +8,7 @@ Request and response are shown from copies that cost one call of C code; they ar
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from relay_core.call_types import llm_scope
 from relay_core.claims import Claim
@@ -17,10 +17,10 @@ from relay_core.observation import shown_by
 from relay_core.payloads import Frozen, Packed, freeze
 from relay_core.scopes import Scope
 from relay_core.stainless.answers import facts_of, failure_of, json_or_text, plain
+from relay_core.stainless.exchange import active
 
 if TYPE_CHECKING:
-    from contextvars import ContextVar
-
+    from relay_core.runtime import Relay
     from relay_core.scopes import Node
     from relay_core.stainless.provider import Operation
     from relay_core.stainless.requests import Wiring
@@ -31,8 +31,9 @@ _SMALL: Final = 8_192  # bytes; a larger request is shown in a form whose bytes 
 _MODELS: Final = 256
 
 
-class Quick:
-    """One such call; also what the SDK's own layers find while it runs.
+@final
+class Quick(Claim):
+    """One such call: what inner layers find as its claim, and what the SDK's own layers find while it runs.
 
     Args:
         wiring: what the client is wired to.
@@ -43,10 +44,12 @@ class Quick:
         frozen: the same, frozen.
         headers: the request's own.
         parent: the scope around the call.
-        active: where the SDK's layers look for it.
+        outer: the claim around the call.
+        known: the call of an SDK around this one.
     """
 
-    __slots__ = ("client", "outer", "provider", "relay", "response", "retried", "retries", "scope", "sent")
+    __slots__ = ("around", "client", "known", "provider", "response", "retried", "retries", "sent")
+    kind = "llm"  # pyright: ignore[reportAssignmentType, reportIncompatibleVariableOverride]  # of all; setting it takes time
 
     def __init__(
         self,
@@ -58,47 +61,48 @@ class Quick:
         frozen: Any,
         headers: dict[str, Any] | None,
         parent: Node | None,
-        active: ContextVar[Any],
+        outer: Claim | None,
+        known: Any,
     ) -> None:
-        relay = self.relay = wiring.relay
+        relay = self._relay = wiring.relay
         provider = self.provider = wiring.provider
         self.client = client
         self.sent = options
         self.response: Any = None
         self.retried = self.retries = 0
+        self._outer = outer
+        self.known = known
         model = body.get("model")
         profile: Any = None if type(model) is not str else wiring.profiles.get(model) or _profile(wiring, model)
-        name, category, codec = provider.name, operation.category, operation.codec
-        if not headers:
+        if headers:
+            name, category, codec = provider.name, operation.category, operation.codec
+            scope = llm_scope(relay, name, body, parent, None, (), None, None, headers, codec, category)
+            scope.profile = profile or {}
+        else:
+            is_small = type(frozen) is Packed and len(frozen.data) <= _SMALL
             scope = Scope(
                 relay,
-                name,
-                category,
+                provider.name,
+                operation.category,
                 parent,
-                _request(frozen),
+                Deferred(partial(_shown, frozen)) if is_small else _shown(frozen),
                 None,
                 profile or {},
                 (),
                 None,
-                codec,
+                operation.codec,
             )
-        else:
-            scope = llm_scope(relay, name, body, parent, None, (), None, None, headers, codec, category)
-            scope.profile = profile or {}
         self.scope = scope.open()
-        current, claims = relay._current, relay._claim
-        self.outer = current.get(), claims.get(), active.get()
+        current = relay._current
+        self.around = current.get() if relay._resolvers else parent
         current.set(scope)
-        claims.set(Claim(relay, scope, "llm"))
-        active.set(self)
+        relay._claim.set(self)
+        active.set(self)  # pyright: ignore[reportArgumentType]  # this class
 
-    def _leave(self, active: ContextVar[Any]) -> Scope:
-        relay, scope = self.relay, self.scope
-        current, claim, exchange = self.outer
-        relay._current.set(current)
-        relay._claim.set(claim)
-        active.set(exchange)
-        return scope
+    @property
+    def relay(self) -> Relay:
+        """The runtime that reports the call."""
+        return self._relay
 
     def note_retry(self, attempt: int, response: Any) -> None:
         """Note that an attempt failed and that another follows."""
@@ -116,21 +120,26 @@ class Quick:
             facts = {"attempt": retries + 1, **facts_of(response, self.provider.request_id)}
             self.scope.mark("llm.attempt", data=facts)
 
-    def finish(self, result: Any, active: ContextVar[Any]) -> Any:
+    def finish(self, result: Any) -> Any:
         """End the call with what the SDK gives to the program."""
-        scope, response = self._leave(active), self.response
-        if response is not None:
-            scope.correlate(Frozen.late(partial(_facts, response, self.provider.request_id, self.retries)))
-        if response is not None and response.is_closed:
-            scope.output = Deferred(partial(json_or_text, response.content))
-        else:
+        relay, scope, response = self._relay, self.scope, self.response
+        relay._current.set(self.around)
+        relay._claim.set(self._outer)
+        active.set(self.known)
+        if response is None:
             scope.output = shown_by(plain, result)
+        else:
+            scope.correlate(Frozen.late(partial(_facts, response, self.provider.request_id, self.retries)))
+            scope.output = Deferred(partial(_content, response)) if response.is_closed else shown_by(plain, result)
         scope.end()
         return result
 
-    def fail(self, error: BaseException, active: ContextVar[Any]) -> None:
+    def fail(self, error: BaseException) -> None:
         """End the call with what the SDK raises."""
-        scope, response = self._leave(active), self.response
+        relay, scope, response = self._relay, self.scope, self.response
+        relay._current.set(self.around)
+        relay._claim.set(self._outer)
+        active.set(self.known)
         if response is not None:
             scope.metadata.update(_facts(response, self.provider.request_id, self.retries))
         try:
@@ -144,13 +153,6 @@ class Quick:
         scope.end(error)
 
 
-def _request(frozen: Any) -> Any:
-    """Show a request that has been frozen."""
-    if type(frozen) is Packed and len(frozen.data) <= _SMALL:
-        return Deferred(partial(_shown, frozen))
-    return _shown(frozen)
-
-
 def _shown(frozen: Any) -> dict[str, Any]:
     return {"headers": {}, "content": Frozen(frozen)}
 
@@ -162,6 +164,10 @@ def _profile(wiring: Wiring, model: str) -> Any:
         known.clear()
     found = known[model] = Frozen(freeze({"model_name": model}))
     return found
+
+
+def _content(response: Any) -> Any:
+    return json_or_text(response.content)  # read by now, and never changed
 
 
 def _facts(response: Any, request_id: str, retries: int) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """The client's ``request`` under Relay: sync and async, streamed or not."""
 
+# The SDK's objects are of any type:
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from relay_core.runtime import Relay
     from relay_core.stainless.provider import Operation, Provider
 
-__all__ = ["Wiring", "arequest", "is_idle", "request"]
+__all__ = ["Wanted", "Wiring", "amanage", "begin", "manage"]
 
 
 class Wiring(msgspec.Struct, eq=False):
@@ -41,69 +43,69 @@ class Wiring(msgspec.Struct, eq=False):
     profiles: dict[str, Frozen] = msgspec.field(default_factory=dict[str, Frozen])
 
 
-def is_idle(wiring: Wiring) -> bool:
-    """Tell whether all requests pass as they are, because nothing is registered or the wiring is not in force."""
-    relay = wiring.relay
-    if relay.disabled or not wiring.active:
-        return True
-    return not relay.observed and not relay._scoped and relay._chains.llm is None
-
-
-class _Wanted(NamedTuple):
+class Wanted(NamedTuple):
     """A request that is to go under Relay with all that belongs to it, before its body is read."""
 
     operation: Operation
     decodes: bool
 
 
-def _wanted(wiring: Wiring, client: Any, arguments: dict[str, Any]) -> _Wanted | Quick | None:
-    """Begin a call that can go the short way; say what else is to be done; None for a request that passes as it is."""
-    relay, options, provider = wiring.relay, arguments["options"], wiring.provider
+def begin(  # noqa: C901, PLR0912  # on every call's path
+    wiring: Wiring, client: Any, options: Any, streams: object
+) -> Quick | Wanted | None:
+    """Begin a call that can go the short way; say what else is to be done; None for a request that passes as it is.
+
+    Args:
+        wiring: what the client is wired to.
+        client: the SDK's client.
+        options: the SDK's description of the request.
+        streams: whether the response is asked for as a stream.
+    """
     # Much of what follows is written out: a call of a function costs as much as ten steps.
-    if relay._resolvers or relay._scoped:
-        parent, chains = place(relay, CURRENT)
-    else:
-        parent, chains = relay._current.get(), relay._chains
-    chain = chains.llm
-    if chain is None and not relay.observed:
+    relay, provider = wiring.relay, wiring.provider
+    try:
+        if relay._resolvers or relay._scoped:
+            parent, chains = place(relay, CURRENT)
+        else:
+            parent, chains = relay._current.get(), relay._chains
+        chain = chains.llm
+        if (chain is None and not relay.observed) or not wiring.active or relay.disabled:
+            return None
+        known = active.get()
+        if known is not None and known.sent is options:
+            return None
+        fields: dict[str, Any] = options.__dict__  # of a model whose attributes take ten times as long
+        operation = provider.operation(fields["method"], fields["url"])
+        if operation is None:
+            return None
+        claim = relay._claim.get()
+        if chain is not None or streams or (claim is not None and relay.current_claim("llm") is not None):
+            return Wanted(operation, chain is not None and bool(chain.executions))
+        headers, shown = fields["headers"], None
+        if type(headers) is dict and str in map(type, headers.values()):  # else marks that take headers away
+            shown, raw_mode = read_headers(headers)
+            if raw_mode == "stream":
+                return Wanted(operation, decodes=False)
+        body = fields["json_data"]
+        if type(body) is not dict or fields.get("extra_json"):
+            body = provider.body(options)
+            if body is None:
+                return None
+        if provider.prepares(type(client)):
+            mark = provider.mark
+            frozen = pack(body := {name: value for name, value in body.items() if value is not mark})
+            if frozen is None and (frozen := pack(body := provider.given(body))) is None:
+                return Wanted(operation, decodes=False)  # large, or the SDK makes more of it plain
+        else:
+            frozen = pack(body) or freeze(body)
+        return Quick(wiring, operation, client, options, body, frozen, shown, parent, claim, known)
+    except Exception as error:  # noqa: BLE001  # an SDK that is other than expected must still do its work
+        relay.fault(f"reading a request of {provider.name}", error)
         return None
-    known = active.get()
-    if known is not None and known.sent is options:
-        return None
-    operation = provider.operation(options)
-    if operation is None:
-        return None
-    if (
-        chain is not None
-        or arguments.get("stream")
-        or (relay._claim.get() is not None and relay.current_claim("llm") is not None)
-    ):
-        return _Wanted(operation, chain is not None and bool(chain.executions))
-    headers, shown = options.headers, None
-    if isinstance(headers, dict) and headers:
-        shown, raw_mode = read_headers(cast("dict[str, Any]", headers))
-        if raw_mode == "stream":
-            return _Wanted(operation, decodes=False)
-    body = provider.body(options)
-    if body is None:
-        return None
-    body, frozen = _frozen(provider, client, body)
-    if frozen is None:
-        return _Wanted(operation, decodes=False)
-    return Quick(wiring, operation, client, options, body, frozen, shown, parent, active)
-
-
-def _frozen(provider: Provider, client: Any, body: dict[str, Any]) -> tuple[dict[str, Any], Any]:
-    """Freeze a body that is plain data; None beside one that is large, or that the SDK makes plain only later."""
-    frozen = pack(body)
-    if frozen is None and provider.prepares(cast("type[object]", type(client))):
-        body = provider.given(body)
-        return body, pack(body)
-    return body, frozen or freeze(body)
 
 
 def _begin(
-    wiring: Wiring, wanted: _Wanted, client: Any, original: Callable[..., Any], arguments: dict[str, Any], options: Any
+    wiring: Wiring, wanted: Wanted, client: Any, original: Callable[..., Any], arguments: dict[str, Any], options: Any
 ) -> Exchange | None:
     """Begin an exchange; None for a body that is no JSON object."""
     provider = wiring.provider
@@ -123,58 +125,23 @@ def _begin(
     )
 
 
-def _prepared(
-    wiring: Wiring, client: Any, original: Callable[..., Any], arguments: dict[str, Any]
-) -> Exchange | Quick | None:
-    """Begin a call of a sync client; None for a request that passes as it is. Never raises."""
-    try:
-        wanted = _wanted(wiring, client, arguments)
-        if type(wanted) is not _Wanted:
-            return wanted  # pyright: ignore[reportReturnType]  # narrowed above
-        options = wiring.provider.prepared(client, arguments["options"])
-        return _begin(wiring, wanted, client, original, arguments, options)
-    except Exception as error:  # noqa: BLE001  # an SDK that is other than expected must still do its work
-        wiring.relay.fault(f"reading a request of {wiring.provider.name}", error)
-        return None
-
-
-async def _aprepared(
-    wiring: Wiring, client: Any, original: Callable[..., Any], arguments: dict[str, Any]
-) -> Exchange | Quick | None:
-    """Begin a call of an async client; otherwise as `_prepared`."""
-    try:
-        wanted = _wanted(wiring, client, arguments)
-        if type(wanted) is not _Wanted:
-            return wanted  # pyright: ignore[reportReturnType]  # narrowed above
-        options = wiring.provider.prepared(client, arguments["options"])
-        if hasattr(options, "__await__"):
-            options = await options
-        return _begin(wiring, wanted, client, original, arguments, options)
-    except Exception as error:  # noqa: BLE001  # see _prepared
-        wiring.relay.fault(f"reading a request of {wiring.provider.name}", error)
-        return None
-
-
-def request(wiring: Wiring, client: Any, original: Callable[..., Any], arguments: dict[str, Any]) -> Any:
-    """Send a request of a sync client under Relay.
+def manage(wiring: Wiring, wanted: Wanted, client: Any, original: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+    """Send a request of a sync client under Relay, with all that belongs to it.
 
     Args:
         wiring: what the client is wired to.
+        wanted: what `begin` gave.
         client: the SDK's client.
         original: its own ``request``.
         arguments: cast_to, options and the keywords it was called with.
     """
-    call = _prepared(wiring, client, original, arguments)
-    if call is None:
-        return original(client, **arguments)
-    if type(call) is not Quick:
-        return _managed(wiring, cast("Exchange", call))
     try:
-        result = original(client, **arguments)
-    except BaseException as error:
-        call.fail(error, active)
-        raise
-    return call.finish(result, active)
+        options = wiring.provider.prepared(client, arguments["options"])
+        exchange = _begin(wiring, wanted, client, original, arguments, options)
+    except Exception as error:  # noqa: BLE001  # see begin
+        wiring.relay.fault(f"reading a request of {wiring.provider.name}", error)
+        exchange = None
+    return original(client, **arguments) if exchange is None else _managed(wiring, exchange)
 
 
 def _managed(wiring: Wiring, exchange: Exchange) -> Any:
@@ -217,19 +184,19 @@ def _attached(exchange: Exchange, byte_stream: Any) -> tuple[bool, Any]:
     return response is None and exchange.sent is None, result
 
 
-async def arequest(wiring: Wiring, client: Any, original: Callable[..., Any], arguments: dict[str, Any]) -> Any:
-    """Send a request of an async client under Relay; arguments as for `request`."""
-    call = await _aprepared(wiring, client, original, arguments)
-    if call is None:
-        return await original(client, **arguments)
-    if type(call) is not Quick:
-        return await _amanaged(wiring, cast("Exchange", call))
+async def amanage(
+    wiring: Wiring, wanted: Wanted, client: Any, original: Callable[..., Any], arguments: dict[str, Any]
+) -> Any:
+    """Send a request of an async client under Relay; arguments as for `manage`."""
     try:
-        result = await original(client, **arguments)
-    except BaseException as error:
-        call.fail(error, active)
-        raise
-    return call.finish(result, active)
+        options = wiring.provider.prepared(client, arguments["options"])
+        if hasattr(options, "__await__"):
+            options = await options
+        exchange = _begin(wiring, wanted, client, original, arguments, options)
+    except Exception as error:  # noqa: BLE001  # see begin
+        wiring.relay.fault(f"reading a request of {wiring.provider.name}", error)
+        exchange = None
+    return await (original(client, **arguments) if exchange is None else _amanaged(wiring, exchange))
 
 
 async def _amanaged(wiring: Wiring, exchange: Exchange) -> Any:

@@ -8,17 +8,21 @@ import sys
 from collections import deque
 from contextlib import suppress
 from functools import cache
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
-from relay_core.stainless.wire import StreamCut, StreamFailed
+from relay_core.stainless.blocks import cut
+from relay_core.stainless.wire import RECENT, StreamCut, StreamFailed
+from relay_core.streams import KEPT_CHUNKS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from relay_core.stainless.exchange import Exchange
     from relay_core.stainless.wire import Wire
 
 __all__ = ["AsyncPassing", "AsyncSource", "Passing", "Source", "async_tap", "http_of", "tap"]
+
+_LAST: Final = KEPT_CHUNKS - 1  # chunks after which a stream does more than to keep them
 
 
 def http_of(client: Any) -> Any:
@@ -39,12 +43,19 @@ class Source:
 
     def __iter__(self) -> Iterator[Any]:
         wire = self._wire
-        if wire.cuts or wire.hides:
+        keep = wire.recent.append
+        if wire.decodes or wire.hides:
             for piece in self._raw:
                 yield from wire.chunks_of(piece)
             yield from wire.chunks_of(None)
+        elif wire.cuts:
+            for piece in self._raw:
+                if piece.find(b"\n\n") == len(piece) - 2:  # one event, as most are
+                    keep(piece)
+                    yield piece
+                else:
+                    yield from wire.chunks_of(piece)
         else:
-            keep = wire.recent.append
             for piece in self._raw:
                 keep(piece)
                 yield piece
@@ -68,20 +79,21 @@ class AsyncSource:
     def __aiter__(self) -> Self:
         return self
 
+    @property
+    def step(self) -> Callable[[], Awaitable[bytes]] | None:
+        """What reads the connection; None while there is more to do with its bytes than to pass them on."""
+        return None if self._chunks or self._ended or self._wire.decodes or self._wire.hides else self._pieces.__anext__
+
+    def passed(self, chunks: list[bytes], *, ended: bool = False) -> None:
+        """Take note of the chunks so far, some of which were read past this; and whether the connection has ended."""
+        self._wire.recent.extend(chunks[-RECENT:])
+        self._ended = self._ended or ended
+
     async def __anext__(self) -> Any:
-        wire, pieces = self._wire, self._pieces
-        if pieces is not None and not self._ended and not (wire.cuts or wire.hides):
-            try:
-                piece = await anext(pieces)
-            except StopAsyncIteration:
-                self._ended = True
-            else:
-                wire.recent.append(piece)
-                return piece
-        chunks = self._chunks
+        wire, chunks = self._wire, self._chunks
         while not chunks:
             if self._ended:
-                self._wire.finish()
+                wire.finish()
                 raise StopAsyncIteration
             if self._pieces is None:
                 self._pieces = aiter(self._raw)
@@ -90,7 +102,11 @@ class AsyncSource:
             except StopAsyncIteration:
                 self._ended = True
                 piece = None
-            chunks.extend(self._wire.chunks_of(piece))
+            if piece is None or wire.cuts or wire.hides:
+                chunks.extend(wire.chunks_of(piece))
+            else:
+                wire.recent.append(piece)
+                return piece
         return chunks.popleft()
 
     async def aclose(self) -> None:
@@ -181,12 +197,44 @@ class _SyncTap(_Tap):
 
 
 class _AsyncTap(_Tap):
+    # Each of the layers below costs more than the rest of a chunk. Where they only pass bytes on, they are left out
+    # from the second chunk on, until the end, of which they are told.
+    _step: Any = None  # what reads the connection, meanwhile
+    _final: Any = None  # what takes the chunks
+    _kept: Any = None  # where it keeps them
+    _mark: Any = None  # what notes each, if anything
+
     def __aiter__(self) -> Self:
         self._chunks = aiter(self._stream)
         self._plain = self._wire.plain
+        self._skips = self._plain and self._source is not None and hasattr(self._stream, "passing")
         return self
 
     async def __anext__(self) -> bytes:
+        step = self._step
+        if step is None:
+            return await self._next()
+        try:
+            piece = await step()
+        except GeneratorExit:
+            raise  # nothing may be awaited any more
+        except BaseException as error:  # noqa: BLE001  # the layers are told of it, and raise it
+            return await self._rejoin(error)
+        kept, mark = self._kept, self._mark
+        count = len(kept)
+        if mark is None:
+            kept.append(piece)
+        elif piece.find(b"\n\n") == len(piece) - 2:  # one event, as most are
+            kept.append(piece)
+            mark(count, piece)
+        else:
+            for block in cut(piece):
+                self._final.take(block)
+        if count >= _LAST:
+            self._stop()
+        return piece
+
+    async def _next(self) -> bytes:
         while not self._ended:
             try:
                 data = await anext(self._chunks)
@@ -195,13 +243,38 @@ class _AsyncTap(_Tap):
             except (StopAsyncIteration, StreamCut, StreamFailed):  # see _SyncTap
                 self._ended = True
                 data = self._wire.rest()
+            if self._skips:
+                self._skip()
             if data:
                 return data
         raise StopAsyncIteration
 
+    def _skip(self) -> None:
+        final = self._stream.passing
+        step = None if final is None or self._ended else self._source.step
+        self._skips = final is not None and step is None
+        if final is not None and step is not None:
+            self._step, self._final, self._kept, self._mark = step, final, final.chunks, final.mark
+
+    def _stop(self, *, ended: bool = False) -> None:
+        """Let the layers do their work again."""
+        self._step = None
+        self._source.passed(self._kept, ended=ended)
+
+    async def _rejoin(self, error: BaseException) -> bytes:
+        if isinstance(error, StopAsyncIteration):
+            self._stop(ended=True)
+            return await self._next()
+        self._stop()
+        with suppress(StopAsyncIteration):  # it has been closed meanwhile
+            await self._chunks.athrow(error)
+        raise error
+
     async def aclose(self) -> None:
         if self._ended:
             return
+        if self._step is not None:
+            self._stop()
         ending = self._wire.ending_early()
         if self._source is not None:
             await self._source.aclose()  # first, so that closing the stream does not wait: the event loop may do it too

@@ -12,9 +12,9 @@ from relay_core.stainless.blocks import WireChunk, cut, encoded, error_of, read_
 if TYPE_CHECKING:
     from relay_core.sse import SseEvent
 
-__all__ = ["StreamCut", "StreamFailed", "Wire"]
+__all__ = ["RECENT", "StreamCut", "StreamFailed", "Wire"]
 
-_RECENT: Final = 64  # blocks, which may be single bytes; the last event lies within them
+RECENT: Final = 64  # blocks, which may be single bytes; the last event lies within them
 _NO_ENCODING: Final = ("", "identity")
 _EMPTY: Final = (b'"choices":[]', b'"choices": []')
 
@@ -64,7 +64,7 @@ class Wire:
         self.encoding = ""
         self.events = False
         self.hides = False
-        self.recent: deque[bytes] = deque(maxlen=_RECENT)
+        self.recent: deque[bytes] = deque(maxlen=RECENT)
         self._pending: list[SseEvent] = []  # no JSON follows them so far
         self._passed: list[SseEvent] = []  # some JSON came after them
         self._reader = SseReader()
