@@ -58,6 +58,7 @@ class Dispatcher(Accounts):
         self._max_bytes = settings.queue.max_bytes
         self._wait = settings.queue.block_timeout
         self.room = min(_BUSY, self._max_events)  # for events that nothing needs to be known of
+        self.most = self._max_events  # for events that take next to nothing
         self._light = self._max_bytes // (2 * self._max_events)  # so many bytes are not worth counting
         self.closed = False
         self.refusing = False
@@ -98,7 +99,8 @@ class Dispatcher(Accounts):
 
     def put(self, event: Event) -> None:
         """Accept an event, or account for why not. Never raises, never does I/O, waits only within the block policy."""
-        if len(self.queue) < self.room:
+        queued = len(self.queue)
+        if queued < self.room or (queued < self.most and type(event.raw) is ChunkNote):  # notes are small, and many
             self.queue.append(event)
             if self.idle:
                 self.rouse()
@@ -111,7 +113,7 @@ class Dispatcher(Accounts):
             self._drop(event, self._refusal)
             return
         raw = event.raw
-        weight = 0 if type(raw) is ChunkNote else weigh(raw)  # notes are small, and many
+        weight = 0 if type(raw) is ChunkNote else weigh(raw)
         if weight > self._light:
             event.weight = weight
             with self._lock:
@@ -197,7 +199,7 @@ class Dispatcher(Accounts):
     def refuse(self, reason: str) -> None:
         """Accept no event any more; those that come are counted as dropped for this reason."""
         self._refusal = reason
-        self.refusing, self.room = True, 0
+        self.refusing, self.room, self.most = True, 0, 0
 
     def _drop(self, event: Event, reason: str) -> None:
         for sink in event.route.sinks:
@@ -421,7 +423,7 @@ class Dispatcher(Accounts):
         """Flush, close the subscribers, end the worker. Events after that are counted as dropped."""
         with self._lock:
             first, self.closed = not self.closed, True
-            self.refusing, self.room = True, 0
+            self.refusing, self.room, self.most = True, 0, 0
         if not first:
             return self.report(timed_out=self.pending() > 0)
         if self._waits_for_itself():

@@ -332,7 +332,8 @@ def _steps(relay: Relay, iterator: Iterator[Any], final: Finaliser) -> Generator
             return
         finally:
             current.set(outer)
-            relay.release(claim)
+            if claim is not None:
+                relay.release(claim)
         final.count += 1
         if note is not None:
             note(chunk)
@@ -444,7 +445,8 @@ async def _aiterate(  # noqa: C901, PLR0912  # one loop: a second async generato
                     break
                 finally:
                     current.set(outer)
-                    relay.release(claim)
+                    if claim is not None:
+                        relay.release(claim)
                 final.count += 1
                 if note is not None:
                     note(chunk)
