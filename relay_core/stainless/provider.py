@@ -41,6 +41,11 @@ class Provider:
         request_id: the response header with the id of the request.
         operations: the kinds of requests that are put under policy.
         usage_hosts: hosts that are known to understand ``include_usage``.
+
+    Attributes:
+        kinds: what `operation` has found so far, by URL.
+        prepares: what `is_preparing` has found so far.
+        mark: what the SDK puts for what the program did not say: one object for all.
     """
 
     def __init__(
@@ -55,29 +60,30 @@ class Provider:
         self.request_id = request_id
         self.operations = operations
         self.usage_hosts = usage_hosts
-        self.mark: Any = object()  # what this SDK puts for what the program did not say: one object for all
-        self._known: dict[str, Operation | None] = {}
-        self._prepares: dict[type, bool] = {}
+        self.mark: Any = object()  # none is known yet
+        self.kinds: dict[str, Operation | None] = {}
+        self.prepares: dict[type, bool] = {}
 
-    def operation(self, method: str, url: Any) -> Operation | None:
+    def operation(self, options: Any) -> Operation | None:
         """Find the kind of a request; None for one that passes as it is."""
-        if method != "post" and method != "POST":  # noqa: PLR1714  # on every call's path
+        if options.method not in ("post", "POST"):
             return None
+        url = options.url
         try:
-            return self._known[url]
+            return self.kinds[url]
         except KeyError:
             path = str(url).partition("?")[0]
             found = next((operation for operation in self.operations if path.endswith(operation.path)), None)
-            if len(self._known) < _KNOWN_PATHS:
-                self._known[url] = found
+            if len(self.kinds) < _KNOWN_PATHS:
+                self.kinds[url] = found
             return found
 
-    def prepares(self, kind: type[object]) -> bool:
+    def is_preparing(self, kind: type[object]) -> bool:
         """Tell whether the clients of a class make the body of a request plain data only when they send it."""
         try:
-            return self._prepares[kind]
+            return self.prepares[kind]
         except KeyError:
-            prepares = self._prepares[kind] = hasattr(kind, "_copy_and_prepare")
+            prepares = self.prepares[kind] = hasattr(kind, "_copy_and_prepare")
             return prepares
 
     def prepared(self, client: Any, options: Any) -> Any:
@@ -85,7 +91,7 @@ class Provider:
 
         An async client's may have to be awaited.
         """
-        return client._copy_and_prepare(options) if self.prepares(cast("type[object]", type(client))) else options
+        return client._copy_and_prepare(options) if self.is_preparing(cast("type[object]", type(client))) else options
 
     def body(self, options: Any) -> Any:
         """Give the JSON that will be sent; None if it is no object."""

@@ -75,7 +75,8 @@ def begin(  # noqa: C901, PLR0912  # on every call's path
         if known is not None and known.sent is options:
             return None
         fields: dict[str, Any] = options.__dict__  # of a model whose attributes take ten times as long
-        operation = provider.operation(fields["method"], fields["url"])
+        url, kinds = fields["url"], provider.kinds
+        operation = kinds[url] if fields["method"] == "post" and url in kinds else provider.operation(options)
         if operation is None:
             return None
         claim = relay._claim.get()
@@ -91,7 +92,8 @@ def begin(  # noqa: C901, PLR0912  # on every call's path
             body = provider.body(options)
             if body is None:
                 return None
-        if provider.prepares(type(client)):
+        kind = type(client)
+        if provider.prepares[kind] if kind in provider.prepares else provider.is_preparing(kind):
             mark = provider.mark
             frozen = pack(body := {name: value for name, value in body.items() if value is not mark})
             if frozen is None and (frozen := pack(body := provider.given(body))) is None:
