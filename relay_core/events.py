@@ -380,8 +380,7 @@ class ScopeEvent(Event, eq=False, gc=False):
 
     def _profile_json(self) -> bytes:
         given = Event._profile_json(self)
-        is_whole = self.view is None or "category_profile" in (self.cache or ())
-        found = None if is_whole else self.views()
+        found = None if self.view is None or "category_profile" in (self.cache or ()) else self.views()
         if not found:
             return given
         if given.find(b'"annotated_re') >= 0 or given.find(b'"$relay"') >= 0:

@@ -6,9 +6,12 @@ it was made: it is left out here and put in at the end.
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+
+from relay_core.payload_types import type_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,6 +26,7 @@ _HOLE: Final = "\x1frelay part"
 _HOLE_JSON: Final = msgspec.json.encode(_HOLE)
 _CHANGED: Final = "\x1frelay changed part"
 _CHANGED_JSON: Final = msgspec.json.encode(_CHANGED)
+_NO_HOLES: Final[list[bytes]] = []
 _BETWEEN: Final = "\x1frelay end"
 _BETWEEN_JSON: Final = b",%b," % msgspec.json.encode(_BETWEEN)
 
@@ -73,29 +77,11 @@ class Joint:
         Returns:
             None where something is large, has to be changed, or is not plain: `Encoder.json` can deal with that.
         """
-        pack, holes = self._spare.pop() if self._spare else self._opening()
-        buffer = bytearray(_ROOM)
-        view = memoryview(buffer)  # while it is there, the buffer cannot grow
-        try:
-            pack(value, buffer)
-            json = self._plain(buffer)
-            if json is None or not holes:
-                return json
-            if _CHANGED_JSON in json:
-                if clean:
-                    return None
-                json = json.replace(_CHANGED_JSON, _HOLE_JSON)
-            text = [b""] * (2 * len(holes) + 1)
-            text[::2] = json.split(_HOLE_JSON)
-            text[1::2] = holes
-            json = b"".join(text)
-            return json if len(json) <= self.encoder.limits.max_bytes else None
-        except Exception:  # noqa: BLE001  # too large, or not plain
+        found = self._checked(value, clean)
+        if found is None:
             return None
-        finally:
-            view.release()
-            holes.clear()
-            self._spare.append((pack, holes))
+        json, holes = found
+        return _filled([json], holes, self.encoder.limits.max_bytes)[0] if holes else json
 
     def pieces(self, values: Sequence[Any], *, clean: bool = False) -> list[bytes] | None:
         """Encode some frozen payloads, see `json`; each by itself, as they are wanted."""
@@ -105,9 +91,37 @@ class Joint:
             return None if json is None else [json]
         mixed: list[Any] = [_BETWEEN] * (2 * len(values) - 1)
         mixed[::2] = map(self._raw, values)
-        json = self.json(mixed, clean=clean)
-        found = None if json is None else json[1:-1].split(_BETWEEN_JSON)
-        return found if found is not None and len(found) == len(values) else None
+        found = self._checked(mixed, clean)
+        if found is None:
+            return None
+        json, holes = found
+        texts = json[1:-1].split(_BETWEEN_JSON)
+        if len(texts) != len(values):
+            return None
+        filled = _filled(texts, holes, self.encoder.limits.max_bytes) if holes else texts
+        return None if None in filled else filled  # pyright: ignore[reportReturnType]  # no None is in it
+
+    def _checked(self, value: Any, clean: bool) -> tuple[bytes, list[bytes]] | None:
+        """Give JSON that needs no change, and what belongs into its holes."""
+        pack, holes = self._spare.pop() if self._spare else self._opening()
+        buffer = bytearray(_ROOM)
+        view = memoryview(buffer)  # while it is there, the buffer cannot grow
+        try:
+            pack(value, buffer)
+            json = self._plain(buffer)
+            if json is None or not holes:
+                return None if json is None else (json, _NO_HOLES)
+            if json.find(_CHANGED_JSON) >= 0:
+                if clean:
+                    return None
+                json = json.replace(_CHANGED_JSON, _HOLE_JSON)
+            return json, holes.copy()
+        except Exception:  # noqa: BLE001  # too large, or not plain
+            return None
+        finally:
+            view.release()
+            holes.clear()
+            self._spare.append((pack, holes))
 
     def packed_bytes(self, value: Any) -> bytes | None:
         """Give small plain values as MessagePack, with all parts opened; None if they are not that."""
@@ -142,7 +156,7 @@ class Joint:
                 raise TypeError
             if not part.shared:
                 value: Any = part.value
-                kind: type[Any] = type(value)
+                kind = type_of(value)
                 if kind is packed:
                     return raw(value.data)
                 if kind is not list or len(value) <= _FEW or type(value[0]) is not frozen:
@@ -151,3 +165,22 @@ class Joint:
             return _HOLE if part.clean is encoder else _CHANGED
 
         return msgspec.msgpack.Encoder(enc_hook=opened).encode_into, holes
+
+
+def _filled(texts: list[bytes], holes: list[bytes], limit: int) -> list[bytes | None]:
+    """Put JSON into the holes of some texts; None for what is too large, or has holes of its own."""
+    rest = iter(holes)
+    made: list[bytes | None] = []
+    for text in texts:
+        around = text.split(_HOLE_JSON)
+        count = len(around) - 1
+        if count:
+            whole = [b""] * (2 * count + 1)
+            whole[::2] = around
+            try:
+                whole[1::2] = islice(rest, count)
+            except ValueError:  # there are not as many
+                return [None]
+            text = b"".join(whole)  # noqa: PLW2901  # what becomes of it
+        made.append(text if len(text) <= limit else None)
+    return made if next(rest, None) is None else [None]
