@@ -12,7 +12,7 @@ import msgspec
 
 from relay_core.claims import responses_of
 from relay_core.errors import UsageError
-from relay_core.event_lines import ATOF_VERSION, mark_line, scope_line
+from relay_core.event_lines import ATOF_VERSION, mark_line, quick_line, scope_line
 from relay_core.ids import uuid_of
 from relay_core.profiles import shown
 from relay_core.timestamps import iso_time, parse_time
@@ -344,7 +344,7 @@ class ScopeEvent(Event, eq=False, gc=False):
             outcome["otel.status_description"] = self.encoder.text(message)
             outcome["error.type"] = kind
         if self.view is not None and source.category == "llm":
-            outcome.update(self._make_ownership())
+            outcome.update(self.ownership())
         return {**given, **outcome} if given else outcome
 
     def _status_facts(self) -> dict[str, Any]:
@@ -355,12 +355,12 @@ class ScopeEvent(Event, eq=False, gc=False):
         status = self.source.status
         return {"otel.status_code": _OTEL_STATUS.get(status, "UNSET"), "relay.status": status}
 
-    def _make_ownership(self) -> dict[str, Any]:
+    def ownership(self) -> dict[str, Any]:
         """Tell if another scope has reported this response before: then its usage is not to be counted again.
 
         Of all that report one response, the first whose metadata is read owns its usage.
         """
-        known = self.category_profile if self.cache and "category_profile" in self.cache else self._views()
+        known = self.category_profile if self.cache and "category_profile" in self.cache else self.views()
         view: Any = (known or {}).get("annotated_response") or {}
         response_id = getattr(view, "value", view).get("id")  # it may be a part that is frozen
         if not isinstance(response_id, str) or not response_id:
@@ -370,17 +370,17 @@ class ScopeEvent(Event, eq=False, gc=False):
 
     def _make_profile(self) -> dict[str, Any] | None:
         profile: dict[str, Any] | None = Event._make_profile(self)
-        return profile if self.view is None else shown(profile, self._views(), self.encoder)
+        return profile if self.view is None else shown(profile, self.views(), self.encoder)
 
-    def _views(self) -> dict[str, Any]:
+    def views(self) -> dict[str, Any]:
+        """Give the annotated views of a model call; parts of them may be frozen."""
         from relay_core.annotations import views_of  # noqa: PLC0415  # only LLM events with a codec need it
 
         return self._cached("views", lambda: views_of(self))
 
     def _profile_json(self) -> bytes:
         given = Event._profile_json(self)
-        is_whole = self.view is None or "category_profile" in (self.cache or ())
-        found = None if is_whole else self._views()
+        found = None if self.view is None or "category_profile" in (self.cache or ()) else self.views()
         if not found:
             return given
         if given.find(b'"annotated_re') >= 0 or given.find(b'"$relay"') >= 0:
@@ -395,7 +395,7 @@ class ScopeEvent(Event, eq=False, gc=False):
             if self.detail == "start":
                 return b"null" if raw is None else self.encoder.json(raw)
             source = self.source
-            if source.status == "ok" and (self.view is None or source.category != "llm" or not self._make_ownership()):
+            if source.status == "ok" and (self.view is None or source.category != "llm" or not self.ownership()):
                 given = b"{}" if raw is None else self.encoder.json(raw)
                 if given == b"{}":
                     return _UNEVENTFUL
@@ -404,7 +404,7 @@ class ScopeEvent(Event, eq=False, gc=False):
         return _encode(self.metadata)
 
     def _make_json(self) -> bytes:
-        return scope_line(self, self._data_json(), self._profile_json(), self._metadata_json())
+        return quick_line(self) or scope_line(self, self._data_json(), self._profile_json(), self._metadata_json())
 
 
 class MarkEvent(Event, eq=False, gc=False):

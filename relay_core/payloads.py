@@ -18,6 +18,8 @@ import msgspec
 
 from relay_core.payload_census import glance, look
 from relay_core.payload_hooks import KEEP, Note, reduce_object
+from relay_core.payload_joint import Joint
+from relay_core.payload_rows import row_json
 from relay_core.payload_scan import KEY_CHARS, Scan
 from relay_core.payload_texts import Names, clean_text
 from relay_core.payload_tree import MARKER, Bounds, Normaliser
@@ -65,6 +67,8 @@ class Frozen:
 
     Attributes:
         base: of a list of such parts, a list that it begins with, and with how many of it; until its JSON is made.
+        shared: whether it is worth having JSON of its own, because it comes in several payloads.
+        clean: the encoder that has made its JSON, if nothing was to be changed.
         joined: the encoder that has put the JSON of such a list together.
         reading: what a codec has read of it, if it keeps that here.
         heard: what a codec has read of the list that it is in, if it keeps that here.
@@ -75,10 +79,12 @@ class Frozen:
         b'{"messages":[{"role":"user","content":"hi"},{"role":"user","content":"hi"}]}'
     """
 
-    __slots__ = ("_made", "_make", "_value", "base", "heard", "joined", "reading")
+    __slots__ = ("_made", "_make", "_value", "base", "clean", "heard", "joined", "reading", "shared")
 
-    def __init__(self, value: Any) -> None:
+    def __init__(self, value: Any, *, shared: bool = False) -> None:
         self._value = value
+        self.shared = shared
+        self.clean: Encoder | None = None
         self._make: Callable[[], Any] | None = None
         self._made: tuple[Encoder | None, bytes] = _UNMADE
         self.base: tuple[Frozen, int] | None = None
@@ -136,7 +142,6 @@ _read: Final = msgspec.json.Decoder().decode
 _COMPARED: Final = 16_384  # bytes of JSON; larger payloads are looked at value by value, which takes no longer then
 _SHORT: Final = 64  # bytes; payloads like the name of a model come again and again
 _SHORTS: Final = 1_024
-_PARTS: Final = frozenset({Frozen})
 _long_text: Final = re.compile(rb"\xda[\x04-\xff]|\xdb").search  # how MessagePack begins text above `KEY_CHARS` bytes
 _UNREADABLE: Final = Note({"unreadable": True})
 
@@ -241,10 +246,12 @@ class Encoder:
         elif not isinstance(redaction, Redactor):
             redaction = Redactor(redaction.enabled, redaction.extra_keys, redaction.extra_patterns)
         self.redactor: Redactor = redaction
-        self._suspicious = redaction.suspicious
+        self._suspicious = redaction.test()
         self._compared = min(_COMPARED, limits.max_string, limits.max_bytes, 2 * limits.max_items)
+        self._flat = 2 * limits.max_depth  # bytes of JSON that cannot be deeper
         self._short: dict[bytes, bytes] = {}
         self.name: Callable[[Any], str] = Names(self.redactor).get
+        self.joint = Joint(self, Frozen, Packed, self._plain, self._whole)
 
     def freeze(self, obj: Any) -> Any:
         """Take a snapshot, see `freeze`.
@@ -284,7 +291,7 @@ class Encoder:
         elif kind is Frozen and not markers:
             return self._whole(frozen)
         elif not markers and (kind is dict or (kind is str and len(frozen) <= KEY_CHARS)):
-            json = self._small(frozen) if kind is dict else self._line(frozen)
+            json = self.joint.json(frozen) if kind is dict else self._line(frozen)
             if json is not None:
                 return json
         return self._encode(frozen, markers)[0]
@@ -308,10 +315,10 @@ class Encoder:
             self._short[data] = json
         return json
 
-    def _plain(self, data: bytes) -> bytes | None:
+    def _plain(self, data: bytes | bytearray) -> bytes | None:
         return (self._plain_pair(data) or (None,))[0]
 
-    def _plain_pair(self, data: bytes) -> tuple[bytes, Any] | None:
+    def _plain_pair(self, data: bytes | bytearray) -> tuple[bytes, Any] | None:
         """Give JSON and tree of a packed payload that needs no change and is small enough to keep all limits by its size.
 
         Whatever JSON cannot say (an infinite number, bytes, a key that is no text) reads back as something else.
@@ -319,9 +326,12 @@ class Encoder:
         try:
             tree = _unpack(data)
             json = _write(tree)
-            if len(json) > self._compared or json.count(b"{") + json.count(b"[") > self.limits.max_depth:
+            size = len(json)
+            if size > self._compared or (
+                size > self._flat and json.count(b"{") + json.count(b"[") > self.limits.max_depth
+            ):
                 return None
-            if len(json) > KEY_CHARS and (data.find(b"\xda") >= 0 or data.find(b"\xdb") >= 0) and _long_text(data):
+            if size > KEY_CHARS and (data.find(b"\xda") >= 0 or data.find(b"\xdb") >= 0) and _long_text(data):
                 return None  # perhaps a key
             decoded = _read(json)
             if decoded != tree or self._suspicious(json):
@@ -428,54 +438,35 @@ class Encoder:
         maker, json = part._made  # pyright: ignore[reportPrivateUsage]  # one module, two classes
         if maker is not self:
             value = part.value if part._make is not None else part._value  # pyright: ignore[reportPrivateUsage]  # see above
-            kind = type(value)
-            made = self._row(part, value) or self._small(value) if kind is list else None
+            made = row_json(part, value, self, self._whole) if type(value) is list else None
+            if made is None:
+                made = self._packed(value.data) if type(value) is Packed else self.joint.json(value, clean=True)
+                part.clean = None if made is None else self
             json = self.json(value) if made is None else made
             part._made = (self, json)  # pyright: ignore[reportPrivateUsage]  # at once: encoders may run in parallel
         return json
 
-    def _row(self, part: Frozen, parts: list[Any]) -> bytes | None:
-        """Give the JSON of a list of parts only, such as the messages of a chat; None for any other list."""
-        if len(parts) > self.limits.max_items or not _PARTS.issuperset(map(type, parts)):
-            return None
-        base, part.base = part.base, None  # else each would keep all that it grew from
-        head = None if base is None else self._head(*base)
-        rest = parts if base is None or head is None else parts[base[1] :]
-        texts = [text if (text := item._made[1]) and item._made[0] is self else self._whole(item) for item in rest]  # pyright: ignore[reportPrivateUsage]  # see _whole
-        json = b"[%b]" % b",".join(texts if head is None else [head, *texts])
-        if len(json) > self.limits.max_bytes:
-            return None
-        part.joined = self
-        return json
+    def known(self, frozen: Any) -> bytes | None:
+        """Give the JSON of what is short and has come before, or of a part whose JSON is known; None to ask `json` for it.
 
-    def _head(self, base: Frozen, count: int) -> bytes | None:
-        """Give the JSON of the first parts of a list, without the bracket."""
-        if base.joined is not self or not count:
-            return None
-        json = self._whole(base)
-        return json[1 : len(json) - 1 - sum(len(self._whole(other)) + 1 for other in base.value[count:])]
+        Args:
+            frozen: what `freeze` gave.
 
-    def _small(self, tree: Any) -> bytes | None:
-        """Give the JSON of a small plain tree that needs no change, see `_plain`; values may be parts."""
-        whole = tree
-        if type(tree) is dict and Frozen in map(type, tree.values()):
-            tree = {key: None if type(value) is Frozen else value for key, value in tree.items()}
-        buffer = bytearray(KEY_CHARS)
-        view = memoryview(buffer)  # see `freeze`
-        try:
-            _pack_into(tree, buffer)
-        except Exception:  # noqa: BLE001  # too large, or not plain
-            return None
-        finally:
-            view.release()
-        json = self._packed(bytes(buffer))
-        if whole is tree or json is None:
-            return json
-        json = msgspec.json.encode(whole, enc_hook=self._raw)
-        return json if len(json) <= self.limits.max_bytes else None
+        Example:
+            >>> Encoder().known(pack({})), Encoder().known(Frozen({"a": 1}))
+            (b'{}', None)
+        """
+        kind = type(frozen)
+        if kind is Packed:
+            return self._packed(frozen.data) if len(frozen.data) <= _SHORT else None
+        if kind is Frozen:
+            maker, json = frozen._made  # pyright: ignore[reportPrivateUsage]  # see _whole
+            return json if maker is self else None
+        return b"null" if frozen is None else None
 
-    def _raw(self, part: Frozen) -> msgspec.Raw:
-        return msgspec.Raw(self._whole(part))
+    def remember(self, part: Frozen, json: bytes) -> None:
+        """Keep the JSON of a part that was made together with something else."""
+        part._made = (self, json)  # pyright: ignore[reportPrivateUsage]  # see _whole
 
     def _slow(self, frozen: Any, markers: bool) -> tuple[bytes, Any]:
         tree = Normaliser(self.limits, self.redactor, _open, markers=markers).value(frozen)

@@ -277,14 +277,18 @@ _OTHERS: Final = (rb"vs\.(?<=hvs\.)", rb"vly-(?<=tvly-)")
 
 
 def _all_hints() -> re.Pattern[bytes]:
-    """Join all hints, each behind its literal first letter: then the search skips what is none of those letters."""
-    hints = [rb"%b%b" % hint for hint in _EXACT_CASE.items()]
-    for letter, around in _ANY_CASE.items():
-        hints += [rb"%b(?i:%b)" % (spelled, around) for spelled in {letter: 0, letter.upper(): 0}]
+    """Join the hints that hold in any case, each behind its literal first letter and what rules out most other words."""
+    hints = [rb"%b%b%b" % (letter, _FIRST.get(letter, b""), around) for letter, around in _ANY_CASE.items()]
     return re.compile(b"|".join([*hints, *_OTHERS, rb"/(?<=:/)/[^\x00-\x20/@\"'<>\\]{0,5200}@"]))
 
 
+_FIRST: Final = {
+    b"p": rb"(?=[awilpm_u.-])",
+    b"k": rb"(?=[eis_b-])",
+    b"_": rb"(?<=[hrecvsptgym][ousrf82cand]_)",
+}
 _ALL: Final = _all_hints().search
+_CAPITALS: Final = re.compile(b"|".join(rb"%b%b" % hint for hint in _EXACT_CASE.items())).search
 _FREQUENT: Final = [
     *(re.compile(letter + _ANY_CASE[letter]).search for letter in (b"c", b"p", b"k")),
     *(re.compile(hint).search for hint in _OTHERS),
@@ -298,10 +302,10 @@ _SHORT: Final = 512  # bytes; above, several searches that start with one litera
 
 def maybe_secret(raw: bytes, lower: bytes | None = None) -> bool:
     """Tell from JSON or text bytes, and perhaps the same lower-cased, whether any rule could match."""
-    if len(raw) <= _SHORT:
-        return _ALL(raw) is not None
     if lower is None:
         lower = raw.lower()
+    if len(raw) <= _SHORT:
+        return _ALL(lower) is not None or (lower != raw and _CAPITALS(raw) is not None)
     # The method find is much faster than the operator in, which first tries to read its operand as a number.
     for search in _FREQUENT:
         if search(lower):

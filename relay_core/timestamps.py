@@ -6,18 +6,23 @@ import time
 
 __all__ = ["iso_time", "parse_time"]
 
-_last_second: tuple[int, str] = (-1, "")
+_FORMAT = "%Y-%m-%dT%H:%M:%S"
+
+_last_second: tuple[str, str] = ("", "")
 
 
 def iso_time(ns: int) -> str:
     """Write nanoseconds since the epoch as RFC 3339 in UTC; the text of the second is kept for the next event."""
     global _last_second
-    second, fraction = divmod(ns, 1_000_000_000)
+    if ns < 1_000_000_000:
+        second, fraction = divmod(ns, 1_000_000_000)
+        return f"{time.strftime(_FORMAT, time.gmtime(second))}.{fraction:09d}+00:00"
+    digits = str(ns)
     known, prefix = _last_second
-    if known != second:
-        prefix = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        _last_second = (second, prefix)
-    return f"{prefix}.{fraction:09d}+00:00"
+    if known != digits[:-9]:
+        prefix = time.strftime(_FORMAT, time.gmtime(ns // 1_000_000_000))
+        _last_second = (digits[:-9], prefix)
+    return f"{prefix}.{digits[-9:]}+00:00"
 
 
 def parse_time(value: object) -> int:

@@ -19,7 +19,7 @@ from relay_core.payloads import Frozen
 if TYPE_CHECKING:
     from relay_core.payloads import Encoder
 
-__all__ = ["annotated"]
+__all__ = ["annotated", "beside"]
 
 _ATOMS: Final = frozenset({str, int, float, bool, type(None)})
 _REMEMBERED: Final = 64
@@ -56,7 +56,7 @@ def annotated(phase: str, frozen: Any, encoder: Encoder) -> dict[str, Any] | Non
     messages = _messages(content.get("messages"), encoder)
     if messages is None or len(encoder.json(whole)) > encoder.limits.max_bytes // 2:
         return None  # perhaps something is left out of what observers see
-    return {"annotated_request": Frozen({"messages": messages, **_rest(content, encoder)})}
+    return {"annotated_request": Frozen({"messages": messages, **beside(content, encoder)})}
 
 
 def _messages(given: Any, encoder: Encoder) -> Frozen | None:
@@ -99,7 +99,7 @@ def _read(part: Frozen, encoder: Encoder) -> Frozen:
     return known
 
 
-def _rest(content: dict[str, Any], encoder: Encoder) -> dict[str, Any]:
+def beside(content: dict[str, Any], encoder: Encoder) -> dict[str, Any]:
     """Give what the view has beside the messages: usually the same as for the call before."""
     rest = Frozen({name: value for name, value in content.items() if name != "messages"})
     json = encoder.json(rest)

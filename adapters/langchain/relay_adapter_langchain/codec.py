@@ -17,6 +17,7 @@ from relay_adapter_langchain.annotating import annotated
 from relay_adapter_langchain.conversations import fields_of, message_fields
 from relay_adapter_langchain.edits import EDITABLE, messages_of, overrides
 from relay_adapter_langchain.messages import rewritten
+from relay_adapter_langchain.plain_views import plain_views
 from relay_adapter_langchain.shapes import llm_request, llm_result, reply, shown_tool, tool_definition
 from relay_adapter_langchain.snapshots import later_shape
 from relay_core.errors import CodecError
@@ -113,6 +114,10 @@ class LangChainCodec:
     def annotated(self, phase: str, frozen: Any, encoder: Encoder) -> dict[str, Any] | None:
         """Give the views that events of model calls show, see `annotating`."""
         return annotated(phase, frozen, encoder)
+
+    def plain_views(self, phase: str, frozen: Any, encoder: Encoder) -> dict[str, Any] | None:
+        """Give the same where a payload has nothing to hide, see `plain_views`; None where that way cannot tell."""
+        return plain_views(phase, frozen, encoder)
 
     # -- responses -----------------------------------------------------------------------------------------------
 

@@ -111,18 +111,13 @@ def frozen_message(message: BaseMessage) -> Frozen:
     now = message.__dict__
     entry = _messages.known.get(id(message))
     if entry is not None and entry[0]() is message:
-        content, calls, identity, name, frozen = entry[1]
-        if (
-            now.get("content") is content
-            and now.get("tool_calls") is calls
-            and now.get("id") is identity
-            and now.get("name") is name
-        ):
+        values, frozen = entry[1]
+        if len(now) == len(values) and all(map(operator.is_, now.values(), values)):
             return frozen
     fields = message_fields(message)
     is_fixed = _TEXT.issuperset(map(type, fields.values())) and len(fields["content"]) <= _SHORT
-    frozen = Frozen(fields if is_fixed else freeze(fields))
-    _messages.keep(message, (now.get("content"), now.get("tool_calls"), now.get("id"), now.get("name"), frozen))
+    frozen = Frozen(fields if is_fixed else freeze(fields), shared=True)
+    _messages.keep(message, (tuple(now.values()), frozen))
     return frozen
 
 

@@ -231,7 +231,7 @@ def _known_tool(tool: Any) -> tuple[Any, dict[str, Any], Frozen]:
     known = _tools.find(tool)
     if known is None or known[0] is not tool.description:
         definition = _definition(tool)
-        known = (tool.description, definition, Frozen(freeze(definition)))
+        known = (tool.description, definition, Frozen(freeze(definition), shared=True))
         _tools.keep(tool, known)
     return known
 

@@ -215,6 +215,7 @@ def _parted(shape: Any) -> Any:
     """Freeze a response; its choices and the like as parts of their own."""
     if type(shape) is not dict:
         return freeze(shape)
-    made = _all_fixed(shape)
-    made["choices"] = _row([_all_fixed(choice) for choice in shape["choices"]])
-    return made
+    return {
+        name: _row([_all_fixed(choice) for choice in value]) if name == "choices" else _fixed(value)
+        for name, value in shape.items()
+    }
