@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from tests.fuzz.targets import TARGETS, seeds
 
-
 FOUND = (
     ("sse", b"data: 1\r\n\n; c\n\n\n"),  # three line ends: counted as they are cut
     ("sse", b"data: 1\n\n\n"),
