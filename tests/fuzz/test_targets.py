@@ -8,6 +8,17 @@ from hypothesis import strategies as st
 
 from tests.fuzz.targets import TARGETS, seeds
 
+FOUND = (
+    ("sse", b"data: 1\r\n\n; c\n\n\n"),  # three line ends: counted as they are cut
+    ("sse", b"data: 1\n\n\n"),
+    ("openai_chat", b'{"\x80model": 1}'),  # a key that is no UTF-8
+)
+
+
+@pytest.mark.parametrize(("name", "data"), FOUND)
+def test_what_the_fuzzer_found(name, data):
+    TARGETS[name](data)
+
 
 @pytest.mark.parametrize("name", TARGETS)
 class TestTargets:
