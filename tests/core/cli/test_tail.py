@@ -14,6 +14,7 @@ import pytest
 def tail(environ, tmp_path):
     """`relay tail` in a process of its own, and its output so far."""
     started = []
+    outer = signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts behind itself ignores it
 
     def run(*args):
         words = [sys.executable, "-m", "relay_core", "tail", *map(str, args)]
@@ -40,6 +41,7 @@ def tail(environ, tmp_path):
         process.wait()
         reader.join()
         process.stdout.close()
+    signal.signal(signal.SIGINT, outer)
 
 
 def test_new_events_appear_and_ctrl_c_ends_with_0(tail, lines):
