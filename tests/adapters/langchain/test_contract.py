@@ -255,7 +255,7 @@ class AgentContract(LangChainContract):
 class TestAgents(AgentContract):
     """Agents of `create_agent` with `RelayMiddleware`."""
 
-    growth_runs = 250  # of runs that take several milliseconds each
+    growth_runs = 600  # of runs that take several milliseconds each
 
     def made(self, relay, model, tools):
         return create_agent(model, tools=tools, middleware=[] if relay is None else [RelayMiddleware(relay)])

@@ -45,7 +45,7 @@ class GraphContract(LangChainContract):
 class TestNodes(GraphContract):
     """Models and tools that nodes call, in a graph that knows nothing of Relay."""
 
-    growth_runs = 250  # of runs that take several milliseconds each
+    growth_runs = 400  # of runs that take several milliseconds each
     capabilities = AdapterCapabilities(
         streaming="a graph reads the model ahead of the program, so the contract cannot pace it; see test_differential",
         block="callbacks only observe; control is for the nodes of tool_node",
@@ -94,7 +94,7 @@ class TestNodes(GraphContract):
 class TestToolNodes(GraphContract):
     """Nodes made by `tool_node`."""
 
-    growth_runs = 250  # see above
+    growth_runs = 400  # see above
     capabilities = AdapterCapabilities(llm="a tool node calls tools")
 
     def call_tool(self, relay, text, body):
