@@ -85,7 +85,10 @@ def _source(block: dict[Any, Any]) -> dict[str, Any] | None:
     """The fields of a media part for the block's source; ``None`` for a source of another kind."""
     source = table_of(block.get("source"))
     names = {"base64": ("data", "data"), "url": ("url", "url"), "file": ("file_id", "file_id")}
-    name, key = names.get(text_of(source.get("type")) or "", ("", ""))
+    named = names.get(text_of(source.get("type")) or "")
+    if named is None:
+        return None
+    name, key = named
     value = text_of(source.get(key))
     return None if value is None else {name: value, "mime": text_of(source.get("media_type"))}
 

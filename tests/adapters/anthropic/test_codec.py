@@ -158,6 +158,16 @@ class TestReading:
             CODEC.decode_response(native)
 
 
+@pytest.mark.parametrize("kind", ["", "base63", None])
+@pytest.mark.parametrize("block", ["image", "document"])
+def test_a_source_of_another_kind_passes_as_it_is(block, kind):
+    native = {"type": block, "source": {"type": kind, "": "x", "data": "y"}}
+    body = {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": [native]}]}
+    [part] = CODEC.decode_request(body).messages[0].parts
+    assert isinstance(part, NativePart)
+    assert part.value == native
+
+
 class TestUsage:
     def test_buckets_do_not_overlap(self):
         usage = CODEC.decode_response(RESPONSES["message"]).usage
