@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from relay_core.chunk_marks import ChunkRun
 from relay_core.delivery import Barrier, FlushReport, labelled
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class Accounts:
     """
 
     sinks: weakref.WeakSet[Sink]
-    queue: deque[Event | Barrier]
+    queue: deque[Event | Barrier | ChunkRun]
     _taken: Sequence[Event]  # from the queue, and not yet handed to the subscribers
     _moves: int  # odd while events move from the queue to the subscribers
 
@@ -53,7 +54,8 @@ class Accounts:
             delivered, total = (sum(counts) for counts in zip(*tallies, strict=True)) if tallies else (0, 0)
             for event in (*self.queue.copy(), *self._taken):
                 if not isinstance(event, Barrier):
-                    total += len(event.route.sinks) if every else sinks[0] in event.route.sinks
+                    each = len(event.route.sinks) if every else sinks[0] in event.route.sinks
+                    total += each * (len(event) if isinstance(event, ChunkRun) else 1)
             dropped = sum(sink.lost() for sink in sinks)
             if not self._moves & 1 and not any(sink.turn & 1 for sink in sinks) and before == self._standing(sinks):
                 break

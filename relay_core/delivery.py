@@ -10,7 +10,7 @@ from collections import defaultdict, deque
 from contextvars import ContextVar
 from itertools import count, islice
 from operator import length_hint
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from relay_core.payload_types import type_of
 from relay_core.weights import weigh
@@ -18,6 +18,7 @@ from relay_core.weights import weigh
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from relay_core.chunk_marks import ChunkRun
     from relay_core.events import Event
     from relay_core.middleware import Registration
 
@@ -273,12 +274,37 @@ class Lane:
     def __len__(self) -> int:
         return sum(1 for item in self._queue.copy() if not isinstance(item, Barrier))
 
+    @property
+    def full(self) -> bool:
+        """Whether it has no room."""
+        return len(self._queue) >= _LANE_EVENTS or self._added - self._gone >= _LANE_BYTES
+
+    @property
+    def waits(self) -> bool:
+        """Whether callers wait for room in it."""
+        return self._sink.policy == "block" and not self._sink.stalled and not self._stopped
+
+    @property
+    def pressed(self) -> bool:
+        """Whether callers may have to wait for room in it soon."""
+        return self.waits and self._crowded()
+
+    def _crowded(self) -> bool:
+        return 4 * len(self._queue) > 3 * _LANE_EVENTS or 4 * (self._added - self._gone) > 3 * _LANE_BYTES
+
+    def give_up_on(self) -> None:
+        """Let nobody wait for the subscriber until there is ample room in the lane."""
+        self._sink.stalled = True
+
     def extend(self, items: Iterable[Event | Barrier]) -> None:
-        """Queue events and barriers, or give events up when the lane is full; `serve` comes next."""
+        """Queue events and barriers, or give events up when the lane is full; `serve` comes next.
+
+        Where callers wait, what is under way already is taken beyond the limit.
+        """
         for item in items:
             if isinstance(item, Barrier):
                 self._queue.append(item)
-            elif len(self._queue) >= _LANE_EVENTS or self._added - self._gone >= _LANE_BYTES:
+            elif self.full and not self.waits:
                 self._sink.drop("subscriber_slow")
             else:
                 item.weight = item.weight or weigh(item.raw)
@@ -326,7 +352,8 @@ class Lane:
                 self._finish(error, len(batch))
             else:
                 self._finish(sink.attempt(sink.one, item, self._run_async), 1)
-            sink.stalled = False
+            if sink.stalled and not self._crowded():
+                sink.stalled = False
 
     def _batch(self) -> list[Event]:
         batch: list[Event] = []
@@ -436,6 +463,6 @@ def labelled(sinks: Iterable[Sink]) -> dict[str, Sink]:
     return found
 
 
-def is_root(event: Event) -> bool:
+def is_root(event: Event | ChunkRun) -> bool:
     """Tell whether it belongs to a root scope."""
-    return event.kind == "scope" and event.source.parent_uuid is None
+    return event.kind == "scope" and cast("Event", event).source.parent_uuid is None

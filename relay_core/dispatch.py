@@ -15,17 +15,16 @@ from itertools import repeat, starmap
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
-from relay_core.accounts import Accounts
-from relay_core.delivery import Alarm, Barrier, FlushReport, Sink, held, inside, is_root
-from relay_core.events import ChunkNote
+from relay_core.chunk_marks import ChunkRun
+from relay_core.delivery import Alarm, Barrier, FlushReport, Sink, held, inside
+from relay_core.intake import Intake
 from relay_core.preparation import Preparation, warn
-from relay_core.weights import weigh
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from relay_core.delivery import Lane
-    from relay_core.events import Event
+    from relay_core.events import Event, MarkEvent
     from relay_core.middleware import Registration
     from relay_core.settings import Settings
 
@@ -36,13 +35,11 @@ _IDLE_TICKS: Final = 20  # then the worker sleeps until somebody wakes it
 _BATCH: Final = 512
 _STUCK: Final = 0.25  # seconds after which the worker is replaced
 _HUNG: Final = 1.0  # seconds after which a sanitizer or injector is not waited for
-_BUSY: Final = 64  # events in the queue above which weights are taken
-_SCAN: Final = 1_024  # oldest events among which one to give up is looked for
 _route_of: Final = attrgetter("route")
 _weight_of: Final = attrgetter("weight")
 
 
-class Dispatcher(Accounts):
+class Dispatcher(Intake):
     """Queue, worker and accounts of one runtime.
 
     Args:
@@ -52,23 +49,19 @@ class Dispatcher(Accounts):
     """
 
     def __init__(self, settings: Settings, fault: Callable[[str, BaseException], None], run_async: Any) -> None:
+        super().__init__(settings)
         self._fault = fault
         self.run_async = run_async
-        self._max_events = settings.queue.max_events
-        self._max_bytes = settings.queue.max_bytes
-        self._wait = settings.queue.block_timeout
-        self.room = min(_BUSY, self._max_events)  # for events that nothing needs to be known of
-        self.most = self._max_events  # for events that take next to nothing
-        self._light = self._max_bytes // (2 * self._max_events)  # so many bytes are not worth counting
-        self.closed = False
-        self.refusing = False
-        self._refusal = "shutdown"
         self.sinks = weakref.WeakSet()  # a scope's own subscribers go with it
         self._reset()
 
     def _reset(self) -> None:
         """Start from nothing: at first, and in a forked child, which owns no thread, lock or event of its parent."""
         self.queue = deque()
+        self.tail = None
+        self._pressed = set()
+        if not self.refusing:
+            self._open_doors()
         self._lock = threading.RLock()  # signal handlers and finalizers emit too, in the middle of anything here
         self._wake = Alarm()
         self._space = Alarm()
@@ -78,7 +71,6 @@ class Dispatcher(Accounts):
         self._watcher: threading.Thread | None = None
         self._bytes = 0
         self._bytes_done = 0
-        self._barriers = 0  # in the queue
         self._plan: deque[tuple[Any, Any]] = deque()
         self._taken = ()
         self._ready: list[Event] = []  # as many of them as are prepared
@@ -94,116 +86,6 @@ class Dispatcher(Accounts):
         self._reset()
         for sink in tuple(self.sinks):
             sink.reset()
-
-    # -- the caller's side ---------------------------------------------------------------------------------------
-
-    def put(self, event: Event) -> None:
-        """Accept an event, or account for why not. Never raises, never does I/O, waits only within the block policy."""
-        queued = len(self.queue)
-        if queued < self.room or (queued < self.most and type(event.raw) is ChunkNote):  # notes are small, and many
-            self.queue.append(event)
-            if self.idle:
-                self.rouse()
-        else:
-            self._put_busy(event)
-
-    def _put_busy(self, event: Event) -> None:
-        queued = len(self.queue)
-        if self.refusing:
-            self._drop(event, self._refusal)
-            return
-        raw = event.raw
-        weight = 0 if type(raw) is ChunkNote else weigh(raw)
-        if weight > self._light:
-            event.weight = weight
-            with self._lock:
-                self._bytes += weight
-        if queued >= self._max_events or self._bytes - self._bytes_done > self._max_bytes:
-            self._put_full(event)
-            return
-        self.queue.append(event)
-        if self.idle:
-            self.rouse()
-
-    def _full(self, event: Event) -> bool:
-        reserve = 2 if is_root(event) or held(self._lock) else 1  # roots are the last to go
-        return (
-            len(self.queue) >= self._max_events * reserve or self._bytes - self._bytes_done > self._max_bytes * reserve
-        )
-
-    def _put_full(self, event: Event) -> None:
-        """The queue is full: each subscriber's own policy decides."""
-        sinks = event.route.sinks
-        waiting = [sink for sink in sinks if sink.policy == "block" and not sink.stalled]
-        fits = not self._full(event) or (bool(waiting) and self._wait_for_space(event, waiting))
-        kept = sinks
-        if not fits:
-            kept = tuple(sink for sink in sinks if sink.policy == "drop_oldest" and self._drop_oldest(sink, event))
-            for sink in sinks:
-                if sink not in kept:
-                    sink.drop("deadline" if sink.policy == "block" else "queue_full")
-        if kept:
-            event.route = event.route if kept is sinks else event.route.with_sinks(kept)
-            self.queue.append(event)
-        else:
-            with self._lock:
-                self._bytes_done += event.weight
-        self.rouse()
-
-    def _wait_for_space(self, event: Event, waiting: list[Sink]) -> bool:
-        if self._waits_for_itself():
-            return False  # a subscriber that emits, or a signal handler amid a `put`
-        deadline = time.monotonic() + self._wait
-        while self._full(event):
-            self.rouse()
-            left = deadline - time.monotonic()
-            if left <= 0:
-                for sink in waiting:
-                    sink.stalled = True  # nobody waits for it again until it moves
-                return False
-            self._space.wait(min(left, 0.05))
-        self._space.set()  # for the next who waits
-        return True
-
-    def _drop_oldest(self, sink: Sink, event: Event) -> bool:
-        """Give up this subscriber's oldest event that is no root's; for a root's event, if need be, any."""
-        if held(self._lock):
-            return False  # this very thread was interrupted while it moved events
-        with self._lock:  # the worker takes nothing meanwhile
-            queue, fallback = self.queue, -1
-            for index in range(min(len(queue), _SCAN)):
-                old = queue[index]
-                if isinstance(old, Barrier) or sink not in old.route.sinks:
-                    continue
-                if not is_root(old):
-                    break
-                fallback = index if fallback < 0 else fallback
-            else:
-                index = fallback if is_root(event) else -1
-            if index < 0:
-                return False
-            self._give_up(index, sink)
-            return True
-
-    def _give_up(self, index: int, sink: Sink) -> None:
-        old: Any = self.queue[index]
-        left = tuple(s for s in old.route.sinks if s is not sink)
-        self._moves += 1
-        old.route = old.route.with_sinks(left)
-        sink.drop("queue_full")
-        if not left:
-            del self.queue[index]
-            self._bytes_done += old.weight
-        self._moves += 1
-
-    def refuse(self, reason: str) -> None:
-        """Accept no event any more; those that come are counted as dropped for this reason."""
-        self._refusal = reason
-        self.refusing, self.room, self.most = True, 0, 0
-
-    def _drop(self, event: Event, reason: str) -> None:
-        for sink in event.route.sinks:
-            sink.drop(reason)
 
     def rouse(self) -> None:
         """Wake the worker; start it at the first event."""
@@ -296,16 +178,35 @@ class Dispatcher(Accounts):
             self._taken, queue = taken, self.queue
             with suppress(IndexError):  # a finalizer amid this may shut everything down
                 taken.extend(starmap(queue.popleft, repeat((), min(len(queue), _BATCH))))
-            if self._barriers and Barrier in (kinds := list(map(type, taken))):
-                index = kinds.index(Barrier)
-                queue.extendleft(reversed(taken[index + 1 :]))
-                self._barrier = taken[index]
-                self._barriers -= 1
-                del taken[index:]
+            kinds = set(map(type, taken))
+            if ChunkRun in kinds or Barrier in kinds:
+                self._unroll(taken)
             if self._bytes != self._bytes_done:
                 self._bytes_done += sum(map(_weight_of, taken))
             self._moves += 1
         return bool(taken) or self._barrier is not None
+
+    def _unroll(self, taken: list[Event | Barrier | ChunkRun]) -> None:
+        """Put the events of runs in their place; what is behind a barrier, or more than a batch, goes back."""
+        events: list[Any] = []
+        marks: list[MarkEvent] = []
+        left = iter(taken)
+        for item in left:
+            if isinstance(item, ChunkRun):
+                opened = item.open()
+                marks += opened
+                events += opened
+            elif isinstance(item, Barrier):
+                self._barrier = item
+            else:
+                events.append(item)
+            if self._barrier is not None or len(events) >= _BATCH:
+                break
+        if self._taken is taken:
+            self.queue.extendleft(reversed(list(left)))
+            taken[:] = events
+        else:  # a finalizer amid this has shut everything down
+            self._drop(marks, "shutdown")
 
     def _prepare(self, me: threading.Thread) -> bool:
         """Prepare what was taken and plan who gets it. Returns False if this thread was replaced meanwhile."""
@@ -352,6 +253,8 @@ class Dispatcher(Accounts):
             self._moves += 1
         for lane in lanes:
             lane.serve()
+            if lane.pressed:
+                self.press(lane)
         if barrier is not None:
             for sink in self._known():
                 barrier.expect()
@@ -409,8 +312,7 @@ class Dispatcher(Accounts):
         if self._worker is None and not self.queue:
             return True
         barrier = Barrier(time.monotonic() + timeout, close=close)
-        with self._lock:
-            self._barriers += 1
+        self.tail = None
         self.queue.append(barrier)
         self.rouse()
         if self._worker is None:  # at interpreter exit no thread can start
@@ -423,7 +325,8 @@ class Dispatcher(Accounts):
         """Flush, close the subscribers, end the worker. Events after that are counted as dropped."""
         with self._lock:
             first, self.closed = not self.closed, True
-            self.refusing, self.room, self.most = True, 0, 0
+            self.refusing = True
+            self._close_doors()
         if not first:
             return self.report(timed_out=self.pending() > 0)
         if self._waits_for_itself():
@@ -448,9 +351,7 @@ class Dispatcher(Accounts):
 
     def _give_up_rest(self) -> None:
         while self.queue:
-            item = self.queue.popleft()
-            if not isinstance(item, Barrier):
-                self._drop(item, "shutdown")
+            self._drop((self.queue.popleft(),), "shutdown")
         self._drop_taken("shutdown")  # a sanitizer may hang
         for sink in self._known():
             if sink.lane is not None:
@@ -459,8 +360,7 @@ class Dispatcher(Accounts):
     def _drop_taken(self, reason: str) -> None:
         with self._lock:
             self._moves += 1
-            for event in self._taken:
-                self._drop(event, reason)
+            self._drop(self._taken, reason)
             self._taken, self._ready = (), []
             self._moves += 1
 

@@ -7,14 +7,11 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from relay_core.events import ChunkNote, Deferred, MarkDetail, MarkEvent, ScopeEvent
-from relay_core.ids import numbers
+from relay_core.events import Deferred, MarkDetail, MarkEvent, ScopeEvent
 from relay_core.payloads import Encoder, Frozen, freeze
 from relay_core.skills import skills_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from relay_core.middleware import Chains
     from relay_core.runtime import Relay
     from relay_core.scopes import Node, Scope
@@ -78,21 +75,6 @@ class Emitter:
             )
         except Exception as error:  # noqa: BLE001  # observation never hurts the program
             self._relay.fault("emitting a mark", error)
-
-    def chunk(self, scope: Scope) -> Callable[[int, Any], None]:
-        """Make what queues the marks of a stream's chunks; what they say is found on the dispatcher's thread."""
-        relay, put = self._relay, self._put
-        monotonic, ids = relay.monotonic, relay.ids
-        route: Any = scope._route
-        codec, ahead = scope._codec, scope._start - scope._mono
-
-        def mark(index: int, chunk: Any) -> None:
-            mono = monotonic()
-            identity = (next(numbers), mono) if ids is None else ids()
-            note, detail = ChunkNote(index, chunk, codec), MarkDetail("llm.chunk", identity)
-            put(MarkEvent(scope, ahead + mono, note, None, None, route, detail))
-
-        return mark
 
 
 _registered = False

@@ -42,11 +42,16 @@ class Deferred:
 
 
 class ChunkNote(msgspec.Struct, gc=False):
-    """What is to be said of one stream chunk, on the dispatcher's thread; never its text."""
+    """What is to be said of one stream chunk, on the dispatcher's thread; never its text. Payload and detail at once."""
 
     index: int
     chunk: Any
     codec: Any
+    identity: str | tuple[int, int]
+
+    name: ClassVar[str] = "llm.chunk"
+    category: ClassVar[None] = None
+    data_schema: ClassVar[None] = None
 
     def make(self) -> dict[str, Any]:
         """Describe the chunk as far as the codec knows its kind."""
@@ -425,7 +430,7 @@ class MarkEvent(Event, eq=False, gc=False):
     @property
     def uuid(self) -> str:
         """The mark's own UUID."""
-        detail: MarkDetail = self.detail
+        detail: MarkDetail | ChunkNote = self.detail
         identity = detail.identity
         if type(identity) is tuple:  # the number and the monotonic time at which it was drawn
             identity = detail.identity = uuid_of(*identity)

@@ -380,7 +380,6 @@ class Relay(Calling):
         self._encoder = emitter.encoder
         self.emit_scope = emitter.scope
         self._emit_mark = emitter.mark
-        self.emit_chunk = emitter.chunk
         self._chains = Chains(self._global.entries, self._version, self._encoder)
 
     def open_guardrail(self, guardrail: Registration, call: Call) -> Scope | None:

@@ -7,7 +7,6 @@ never starts: nothing is sent, no event is emitted.
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Awaitable, Iterable
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from relay_core.calls import begin, place, real_call
@@ -44,6 +43,7 @@ class Finaliser:
         "_call",
         "_chunks",
         "_first_ns",
+        "_parts",
         "_relay",
         "claim",
         "count",
@@ -61,7 +61,12 @@ class Finaliser:
         self._assemble = assemble
         observed = scope._route is not None
         self._chunks: list[Any] | None = [] if observed else None
-        self.mark = relay.emit_chunk(scope) if observed and relay.settings.stream.chunk_marks else None
+        self._parts = getattr(call.observation, "parts", None)
+        self.mark: Callable[[Any], None] | None = None
+        if observed and relay.settings.stream.chunk_marks:
+            from relay_core.chunk_marks import chunk_marker  # noqa: PLC0415  # observed, so what it needs is loaded
+
+            self.mark = chunk_marker(relay, scope, self._parts)
         self._first_ns = 0
         self.count = 0
         self.note = self._note if observed else None
@@ -77,35 +82,7 @@ class Finaliser:
         if index < KEPT_CHUNKS:
             self._chunks.append(chunk)  # pyright: ignore[reportOptionalMemberAccess]  # observed
         if self.mark is not None:
-            self.mark(index, chunk)
-
-    def passing(self, iterator: Iterator[Any]) -> Generator[Any, None, None]:
-        """Give chunks of which nothing is done but to keep them: nobody below asks for the current scope or a claim."""
-        chunks: Any = self._chunks
-        keep, mark = chunks.append, self.mark
-        kept = islice(iterator, KEPT_CHUNKS)
-        for chunk in kept:
-            self._first_ns = self._relay.monotonic()
-            self.count = -1  # they are counted at the end
-            keep(chunk)
-            if mark is not None:
-                mark(0, chunk)
-            yield chunk
-            break
-        if mark is not None:
-            for index, chunk in enumerate(kept, 1):
-                keep(chunk)
-                mark(index, chunk)
-                yield chunk
-        else:
-            for chunk in kept:
-                keep(chunk)
-                yield chunk
-        if len(chunks) == KEPT_CHUNKS:
-            self.count = KEPT_CHUNKS
-            for chunk in iterator:
-                self.count += 1
-                yield chunk
+            self.mark(chunk)
 
     @property
     def chunks(self) -> list[Any] | None:
@@ -113,7 +90,7 @@ class Finaliser:
         return self._chunks
 
     def take(self, chunk: Any) -> None:
-        """Note a chunk of which nothing is done but to keep it, as `passing` does."""
+        """Note a chunk of which nothing is done but to keep it: nobody below asks for the current scope or a claim."""
         chunks: Any = self._chunks
         index = len(chunks)
         if index < KEPT_CHUNKS:
@@ -122,10 +99,9 @@ class Finaliser:
                 self.count = -1  # they are counted at the end
             chunks.append(chunk)
         else:
-            index = self.count = max(self.count, index) + 1
-            index -= 1
+            self.count = max(self.count, index) + 1
         if self.mark is not None:
-            self.mark(index, chunk)
+            self.mark(chunk)
 
     def _counted(self) -> int:
         if self.count >= 0:
@@ -144,6 +120,8 @@ class Finaliser:
         if scope.closed:
             return
         self.count = self._counted()
+        if self.mark is not None and self._parts is not None:
+            self.mark(None)  # what was held back as half a chunk
         facts: dict[str, Any] = {"end_cause": cause, "chunks": self.count}
         if self.count > KEPT_CHUNKS:
             facts["chunks_not_kept"] = self.count - KEPT_CHUNKS
@@ -240,7 +218,27 @@ class _Opening:
             final.finish("cancelled" if self.relay.status_of(error) == "cancelled" else "error", error)
 
 
-class Stream:
+class _Managed:
+    _opening: _Opening
+
+    @property
+    def kept(self) -> list[Any] | None:
+        """For adapters: the chunks so far, a list that grows; None where nobody observes."""
+        final = self._opening.final
+        return None if final is None else final.chunks
+
+    @property
+    def passing(self) -> Finaliser | None:
+        """For adapters: what takes the chunks from now on, if nothing is done with them but to keep them.
+
+        An adapter may then read its source itself, tell this of each chunk, and leave the end, or what went wrong, to
+        the stream: by asking it for a chunk, or by throwing into it.
+        """
+        final = self._opening.final
+        return final if final is not None and final.passes and len(final.chunks or ()) < KEPT_CHUNKS else None
+
+
+class Stream(_Managed):
     """A managed stream for sync callers: an iterator, a context manager, with `close`.
 
     Example:
@@ -266,12 +264,6 @@ class Stream:
         self._opening.opens = True
         next(self._chunks)
         return self
-
-    @property
-    def kept(self) -> list[Any] | None:
-        """For adapters: the chunks so far, a list that grows; None where nobody observes."""
-        final = self._opening.final
-        return None if final is None else final.chunks
 
     def close(self, cause: str = "closed", error: BaseException | None = None) -> None:
         """Leave the stream: the provider's stream is closed, the scope ends. Closing twice is harmless.
@@ -303,8 +295,12 @@ def _iterate(opening: _Opening) -> Generator[Any, None, None]:
             for chunk in iterator:
                 final.count += 1
                 yield chunk
+        elif final.passes:
+            for chunk in iterator:
+                final.take(chunk)
+                yield chunk
         else:
-            yield from final.passing(iterator) if final.passes else _steps(opening.relay, iterator, final)
+            yield from _steps(opening.relay, iterator, final)
     except BaseException as error:
         opening.leave(final, error)
         raise
@@ -349,7 +345,7 @@ def _iterator(source: Any, call: LlmCall) -> Iterator[Any]:
     return iter(source)  # pyright: ignore[reportUnknownVariableType,reportUnknownArgumentType]  # of anything
 
 
-class AsyncStream:
+class AsyncStream(_Managed):
     """A managed stream for async callers: an async iterator, an async context manager, with `aclose`.
 
     Example:
@@ -378,22 +374,6 @@ class AsyncStream:
         self._opening.opens = True
         await anext(self._chunks)
         return self
-
-    @property
-    def kept(self) -> list[Any] | None:
-        """For adapters: the chunks so far, a list that grows; None where nobody observes."""
-        final = self._opening.final
-        return None if final is None else final.chunks
-
-    @property
-    def passing(self) -> Finaliser | None:
-        """For adapters: what takes the chunks from now on, if nothing is done with them but to keep them.
-
-        An adapter may then read its source itself, tell this of each chunk, and leave the end, or what went wrong, to
-        the stream: by asking it for a chunk, or by throwing into it.
-        """
-        final = self._opening.final
-        return final if final is not None and final.passes and len(final.chunks or ()) < KEPT_CHUNKS else None
 
     async def aclose(self, cause: str = "closed", error: BaseException | None = None) -> None:
         """Leave the stream: the provider's stream is closed, the scope ends. Closing twice is harmless.

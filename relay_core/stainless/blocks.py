@@ -15,11 +15,22 @@ if TYPE_CHECKING:
 
     from relay_core.codecs import Codec
 
-__all__ = ["WireChunk", "assembled", "counted", "cut", "decoded_body", "encoded", "error_of", "read_chunks"]
+__all__ = [
+    "SEPARATORS",
+    "WireChunk",
+    "assembled",
+    "counted",
+    "cut",
+    "decoded_body",
+    "encoded",
+    "error_of",
+    "read_chunks",
+]
 
 MOST_DECODED: Final = 64 * 2**20
 """Bytes that a compressed body may unpack to, for observers; a megabyte can unpack to a gigabyte."""
-_SEPARATORS: Final = (b"\n\n", b"\r\n\r\n")
+SEPARATORS: Final = (b"\n\n", b"\r\n\r\n")
+"""What ends an event."""
 
 
 class WireChunk(dict[str, Any]):
@@ -45,7 +56,7 @@ def cut(piece: bytes) -> list[bytes]:
     """
     if piece.find(b"\n\n") == len(piece) - 2:  # one event, as most are
         return [piece]
-    for separator in _SEPARATORS:
+    for separator in SEPARATORS:
         if separator in piece:
             parts = piece.split(separator)
             rest = parts.pop()
@@ -62,7 +73,7 @@ def counted(pieces: list[bytes]) -> int:
         3
     """
     data = b"".join(pieces)
-    for separator in _SEPARATORS:
+    for separator in SEPARATORS:
         found = data.count(separator)
         if found:
             ends = data[len(data.rstrip(separator)) :].split(separator)  # of three line ends, one is left over

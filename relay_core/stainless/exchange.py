@@ -104,7 +104,7 @@ class Exchange(Observation):
         self.passes = not decodes
         self.wire = _NO_WIRE
         if self.streams:
-            self.wire = Wire(operation.endings, decodes=decodes, cuts=relay.settings.stream.chunk_marks)
+            self.wire = Wire(operation.endings, decodes=decodes)
         self.sent: Any = None
         self.retried = 0
         self.response: Any = None
@@ -238,8 +238,12 @@ class Exchange(Observation):
 
     def counted(self, chunks: list[Any]) -> int:
         """Count the events of a stream that nobody has cut."""
-        wire = self.wire
-        return len(chunks) if wire.cuts or wire.hides or not wire.events else counted(chunks)
+        return counted(chunks) if self.wire.whole else len(chunks)
+
+    @property
+    def parts(self) -> Callable[[Any], list[Any]]:
+        """What finds them, for their marks."""
+        return self.wire.parts
 
     def tell_watched(self, chunks: list[Any] | None) -> None:
         """Tell a layer above that only watches, if there is one, what the stream brings."""

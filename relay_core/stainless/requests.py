@@ -148,8 +148,10 @@ def manage(wiring: Wiring, wanted: Wanted, client: Any, original: Callable[..., 
 
 def _managed(wiring: Wiring, exchange: Exchange) -> Any:
     client, original = exchange.client, exchange.original
+    source: Source | None = None
 
     def send(body: Any) -> Any:
+        nonlocal source
         given = exchange.arguments_for(body)
         token = active.set(exchange)
         try:
@@ -158,7 +160,10 @@ def _managed(wiring: Wiring, exchange: Exchange) -> Any:
             active.reset(token)
         if not exchange.streams:
             return exchange.returned(result)
-        return () if exchange.response is None else Source(exchange.wire, exchange.opened(result))
+        if exchange.response is None:
+            return ()
+        source = Source(exchange.wire, exchange.opened(result))
+        return source
 
     name, options = wiring.provider.name, exchange.call_options()
     if not exchange.streams:
@@ -172,7 +177,7 @@ def _managed(wiring: Wiring, exchange: Exchange) -> Any:
     else:
         stream = wiring.relay.stream_llm(name, exchange.body, send, assemble=exchange.assemble, **options).open()
         exchange.tell_watched(stream.kept)
-    byte_stream = tap(http_of(client), exchange.wire, stream)
+    byte_stream = tap(http_of(client), exchange.wire, stream, source)
     is_given, result = _attached(exchange, byte_stream)
     return _respond(exchange, byte_stream) if is_given else result
 

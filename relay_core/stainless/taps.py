@@ -8,21 +8,19 @@ import sys
 from collections import deque
 from contextlib import suppress
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, Self
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Self
 
-from relay_core.stainless.blocks import cut
 from relay_core.stainless.wire import RECENT, StreamCut, StreamFailed
 from relay_core.streams import KEPT_CHUNKS
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
 
     from relay_core.stainless.exchange import Exchange
     from relay_core.stainless.wire import Wire
 
 __all__ = ["AsyncPassing", "AsyncSource", "Passing", "Source", "async_tap", "http_of", "tap"]
-
-_LAST: Final = KEPT_CHUNKS - 1  # chunks after which a stream does more than to keep them
 
 
 def http_of(client: Any) -> Any:
@@ -40,26 +38,25 @@ class Source:
     def __init__(self, wire: Wire, raw: Any) -> None:
         self._wire = wire
         self._raw = raw
+        self.pieces: Iterator[bytes] | None = None
 
     def __iter__(self) -> Iterator[Any]:
         wire = self._wire
-        keep = wire.recent.append
+        pieces = iter(self._raw)
         if wire.decodes or wire.hides:
-            for piece in self._raw:
+            for piece in pieces:
                 yield from wire.chunks_of(piece)
             yield from wire.chunks_of(None)
-        elif wire.cuts:
-            for piece in self._raw:
-                if piece.find(b"\n\n") == len(piece) - 2:  # one event, as most are
-                    keep(piece)
-                    yield piece
-                else:
-                    yield from wire.chunks_of(piece)
         else:
-            for piece in self._raw:
-                keep(piece)
+            self.pieces = pieces
+            for piece in pieces:
+                wire.recent.append(piece)
                 yield piece
         wire.finish()
+
+    def passed(self, chunks: list[bytes]) -> None:
+        """Take note of the chunks so far, some of which were read from `pieces` past this."""
+        self._wire.recent.extend(chunks[-RECENT:])
 
     def close(self) -> None:
         """Close the connection's stream."""
@@ -102,7 +99,7 @@ class AsyncSource:
             except StopAsyncIteration:
                 self._ended = True
                 piece = None
-            if piece is None or wire.cuts or wire.hides:
+            if piece is None or wire.decodes or wire.hides:
                 chunks.extend(wire.chunks_of(piece))
             else:
                 wire.recent.append(piece)
@@ -167,6 +164,11 @@ class AsyncPassing:
 
 
 class _Tap:
+    # Each of the layers below costs more than the rest of a chunk. Where they only pass bytes on, they are left out
+    # from the second chunk on, until the end, of which they are told.
+    _kept: Any = None  # where the chunks are kept, meanwhile
+    _mark: Any = None  # what notes each, if anything
+
     def __init__(self, wire: Wire, stream: Any, source: Any) -> None:
         self._wire = wire
         self._stream = stream
@@ -176,33 +178,66 @@ class _Tap:
 
 class _SyncTap(_Tap):
     def __iter__(self) -> Iterator[bytes]:
-        out = self._wire.out
+        return self._passing() if self._wire.plain else self._writing()
+
+    def _writing(self) -> Iterator[bytes]:
         with suppress(StreamCut, StreamFailed):  # told to observers; the SDK finds out by itself
-            if self._wire.plain:
-                yield from self._stream
-            else:
-                for chunk in self._stream:
-                    data = out(chunk)
-                    if data:
-                        yield data
+            for chunk in self._stream:
+                data = self._wire.out(chunk)
+                if data:
+                    yield data
         self._ended = True
         rest = self._wire.rest()
         if rest:
             yield rest
 
+    def _passing(self) -> Iterator[bytes]:
+        chunks = iter(self._stream)
+        pieces: Iterable[bytes] = ()
+        with suppress(StreamCut, StreamFailed):  # see above
+            try:
+                for piece in chunks:
+                    yield piece
+                    pieces = self._skip()
+                    if pieces:
+                        break
+                kept, mark = self._kept, self._mark
+                for piece in pieces:
+                    kept.append(piece)
+                    if mark is not None:
+                        mark(piece)
+                    yield piece
+            except BaseException as error:
+                self._stop()
+                chunks.throw(error)  # the layers are told of it, and raise it
+                raise
+            self._stop()
+            yield from chunks
+        self._ended = True
+
+    def _skip(self) -> Iterable[bytes]:
+        final = getattr(self._stream, "passing", None)
+        pieces = None if final is None or self._source is None else self._source.pieces
+        if final is None or pieces is None:
+            return ()
+        self._kept, self._mark = final.chunks, final.mark
+        return islice(pieces, KEPT_CHUNKS - len(self._kept))
+
+    def _stop(self) -> None:
+        """Let the layers do their work again."""
+        if self._kept is not None:
+            self._source.passed(self._kept)
+            self._kept = None
+
     def close(self) -> None:
         if not self._ended:
+            self._stop()
             with suppress(ValueError):  # another thread is inside; what it waits for ends the stream
                 self._stream.close(*self._wire.ending_early())
 
 
 class _AsyncTap(_Tap):
-    # Each of the layers below costs more than the rest of a chunk. Where they only pass bytes on, they are left out
-    # from the second chunk on, until the end, of which they are told.
     _step: Any = None  # what reads the connection, meanwhile
-    _final: Any = None  # what takes the chunks
-    _kept: Any = None  # where it keeps them
-    _mark: Any = None  # what notes each, if anything
 
     def __aiter__(self) -> Self:
         self._chunks = aiter(self._stream)
@@ -221,16 +256,10 @@ class _AsyncTap(_Tap):
         except BaseException as error:  # noqa: BLE001  # the layers are told of it, and raise it
             return await self._rejoin(error)
         kept, mark = self._kept, self._mark
-        count = len(kept)
-        if mark is None:
-            kept.append(piece)
-        elif piece.find(b"\n\n") == len(piece) - 2:  # one event, as most are
-            kept.append(piece)
-            mark(count, piece)
-        else:
-            for block in cut(piece):
-                self._final.take(block)
-        if count >= _LAST:
+        kept.append(piece)
+        if mark is not None:
+            mark(piece)
+        if len(kept) >= KEPT_CHUNKS:
             self._stop()
         return piece
 
@@ -254,7 +283,7 @@ class _AsyncTap(_Tap):
         step = None if final is None or self._ended else self._source.step
         self._skips = final is not None and step is None
         if final is not None and step is not None:
-            self._step, self._final, self._kept, self._mark = step, final, final.chunks, final.mark
+            self._step, self._kept, self._mark = step, final.chunks, final.mark
 
     def _stop(self, *, ended: bool = False) -> None:
         """Let the layers do their work again."""
@@ -287,11 +316,11 @@ def _class(http: str, base: str, kind: type[_Tap]) -> type[Any]:
     return type("RelayStream", (kind, getattr(sys.modules[http], base)), {})
 
 
-def tap(http: Any, wire: Wire, stream: Any) -> Any:
-    """Make the byte stream that the SDK reads in place of the connection's."""
-    return _class(http.__name__, "SyncByteStream", _SyncTap)(wire, stream, None)
+def tap(http: Any, wire: Wire, stream: Any, source: Source | None) -> Any:
+    """Make the byte stream that the SDK reads in place of the connection's, which `source` reads, if there is one."""
+    return _class(http.__name__, "SyncByteStream", _SyncTap)(wire, stream, source)
 
 
 def async_tap(http: Any, wire: Wire, stream: Any, source: AsyncSource | None) -> Any:
-    """Make the same for async clients; `source` reads the connection, if there is one."""
+    """Make the same for async clients."""
     return _class(http.__name__, "AsyncByteStream", _AsyncTap)(wire, stream, source)

@@ -7,7 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from relay_core.sse import SseReader
-from relay_core.stainless.blocks import WireChunk, cut, encoded, error_of, read_chunks
+from relay_core.stainless.blocks import SEPARATORS, WireChunk, cut, encoded, error_of, read_chunks
 
 if TYPE_CHECKING:
     from relay_core.sse import SseEvent
@@ -33,23 +33,21 @@ class Wire:
     Args:
         endings: bytes of which the last event of a whole stream has one.
         decodes: whether middleware is there that reads the stream; else its bytes pass as they are.
-        cuts: see below.
 
     Attributes:
         events: whether the body is server-sent events; else it is a document.
         encoding: the content encoding that chunks have.
         hides: whether the chunk with the usage was asked for by the adapter and is not for the program.
-        cuts: whether somebody wants to see every event of it by itself.
         recent: the last bytes that came.
     """
 
     __slots__ = (
         "_decoder",
         "_endings",
+        "_half",
         "_passed",
         "_pending",
         "_reader",
-        "cuts",
         "decodes",
         "encoding",
         "events",
@@ -57,10 +55,9 @@ class Wire:
         "recent",
     )
 
-    def __init__(self, endings: tuple[bytes, ...], *, decodes: bool, cuts: bool = True) -> None:
+    def __init__(self, endings: tuple[bytes, ...], *, decodes: bool) -> None:
         self._endings = endings
         self.decodes = decodes
-        self.cuts = cuts or decodes
         self.encoding = ""
         self.events = False
         self.hides = False
@@ -69,6 +66,7 @@ class Wire:
         self._passed: list[SseEvent] = []  # some JSON came after them
         self._reader = SseReader()
         self._decoder: Any = None
+        self._half = b""  # of an event, for `parts`
 
     def opened(self, response: Any) -> Any:
         """Take over the body of a response; gives the stream of its bytes."""
@@ -106,6 +104,22 @@ class Wire:
             else:
                 self._pending.append(item)
         return found
+
+    @property
+    def whole(self) -> bool:
+        """Whether the bytes are kept as they come, so that the events in them are yet to be found."""
+        return self.plain and self.events and self.encoding in _NO_ENCODING
+
+    def parts(self, piece: Any) -> list[Any]:
+        """Find the events in what was kept, one after the other; ``None`` is the end. For one thread at a time."""
+        if not self.whole:
+            return [] if piece is None else [piece]
+        data = self._half + (piece or b"")
+        if not data:
+            return []
+        blocks = cut(data)
+        self._half = b"" if piece is None or data.endswith(SEPARATORS) else blocks.pop()
+        return blocks
 
     @property
     def plain(self) -> bool:

@@ -9,6 +9,7 @@ import pytest
 
 from relay_core.observation import Observation
 from relay_core.settings import Settings, Stream
+from relay_core.stainless.blocks import counted
 from relay_core.stainless.taps import AsyncSource, async_tap
 from relay_core.stainless.wire import Wire
 from relay_core.streams import KEPT_CHUNKS
@@ -22,6 +23,12 @@ END = b"data: [DONE]\n\n"
 
 class Passing(Observation):
     passes = True
+
+    def __init__(self, wire):
+        self.parts = wire.parts
+
+    def counted(self, chunks):
+        return counted(chunks)
 
 
 class Raw:
@@ -53,20 +60,20 @@ class Response:
 @pytest.fixture(params=[True, False], ids=["marks", "no marks"])
 def rec(request):
     with Recording(Settings(stream=Stream(chunk_marks=request.param))) as recording:
-        recording.cuts = request.param
+        recording.marks = request.param
         yield recording
 
 
 async def opened(rec, pieces):
     """A tap whose first bytes were not read yet, and the connection under it."""
-    wire = Wire((b"[DONE]",), decodes=False, cuts=rec.cuts)
+    wire = Wire((b"[DONE]",), decodes=False)
     raw = wire.opened(Response(pieces))
     source = AsyncSource(wire, raw)
 
     async def send(request):
         return source
 
-    stream = rec.relay.astream_llm("sdk", {}, send, assemble=len, observation=Passing())
+    stream = rec.relay.astream_llm("sdk", {}, send, assemble=len, observation=Passing(wire))
     await stream.open()
     return async_tap(http, wire, stream, source), raw
 
@@ -75,7 +82,7 @@ def told(rec):
     end = next(event for event in rec.events if event.kind == "scope" and event.scope_category == "end")
     facts = end.metadata["relay.stream"]
     marks = [event.data["chunk_index"] for event in rec.events if event.kind == "mark"]
-    assert marks == (list(range(facts["chunks"])) if rec.cuts else [])
+    assert marks == (list(range(facts["chunks"])) if rec.marks else [])
     return end.metadata["relay.status"], facts["end_cause"], facts["chunks"]
 
 
@@ -83,7 +90,7 @@ async def test_all_bytes_pass_and_every_chunk_is_told(rec):
     pieces = [EVENT, EVENT, EVENT + EVENT + b"da", b"ta: 2\n\n", END]
     tap, raw = await opened(rec, pieces)
     assert b"".join([data async for data in tap]) == b"".join(pieces)
-    assert told(rec) == ("ok", "complete", 7 if rec.cuts else 5)
+    assert told(rec) == ("ok", "complete", 6)
     assert raw.closed == 1
 
 

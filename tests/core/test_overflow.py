@@ -233,10 +233,10 @@ def test_accounts_add_up_all_the_time(policy):
     relay.shutdown(timeout=2.0)
 
 
-def stuck_in_a_lane():
+def stuck_in_a_lane(policy="drop_newest", **queue):
     """A runtime and its subscriber, which has got a thread of its own and is stuck there."""
-    relay = Relay()
-    gate = Gate()
+    relay = Relay(Settings(queue=Queue(**queue)))
+    gate = Gate(queue_policy=policy)
     relay.subscriber(gate)
     relay.mark("first")
     wait_for(lambda: account(relay, "gate")["own_thread"])
@@ -264,6 +264,77 @@ def test_a_lane_is_bounded_by_bytes_too(monkeypatch):
     assert relay.flush(timeout=20.0) == (4, 0, 5, False)
     relay.mark("later", data="x" * 4_000)  # there is room again
     assert relay.flush(timeout=20.0) == (5, 0, 5, False)
+
+
+def test_callers_wait_for_a_blocking_subscriber_with_a_full_lane(monkeypatch):
+    monkeypatch.setattr("relay_core.delivery._LANE_EVENTS", 20)
+    relay, gate = stuck_in_a_lane("block", max_events=8, block_timeout=60.0)
+    emitted = []
+
+    def emit():
+        for n in range(300):
+            relay.mark(f"m{n}")
+            emitted.append(n)
+
+    thread = threading.Thread(target=emit)
+    thread.start()
+    wait_for(lambda: account(relay, "gate")["pending"] >= 20)
+    time.sleep(0.1)
+    assert thread.is_alive()
+    assert len(emitted) <= 20 + 2 * 8 + 1
+    gate.free.set()
+    thread.join(20)
+    assert relay.flush(timeout=20.0) == (301, 0, 0, False)
+    assert [name for name, _, _ in gate.seen] == ["first", *(f"m{n}" for n in range(300))]
+    relay.shutdown(timeout=1.0)
+
+
+def test_a_subscriber_that_stays_stuck_is_waited_for_once(monkeypatch):
+    monkeypatch.setattr("relay_core.delivery._LANE_EVENTS", 20)
+    relay, gate = stuck_in_a_lane("block", max_events=8, block_timeout=0.1)
+    seen = []
+    relay.subscriber(lambda event: seen.append(event.name), name="seen")
+    began = time.monotonic()
+    for n in range(300):
+        relay.mark(f"m{n}")
+    assert time.monotonic() - began < 15.0, "300 waits would have taken twice as long"
+    wait_for(lambda: len(seen) + sum(account(relay)["dropped"].values()) == 300)
+    found = account(relay, "gate")
+    assert set(found["dropped"]) <= {"subscriber_slow", "deadline"}
+    assert found["accepted"] == found["pending"] + sum(found["dropped"].values()) == 301
+    gate.free.set()
+    assert not relay.flush(timeout=20.0).timed_out
+    lost = sum(account(relay, "gate")["dropped"].values())
+    assert lost >= 200
+    for n in range(100):  # it moves again, so nothing is lost
+        relay.mark(f"late{n}")
+        relay.flush(timeout=20.0)
+    assert sum(account(relay, "gate")["dropped"].values()) == lost
+    relay.shutdown(timeout=1.0)
+
+
+def test_a_subscriber_that_emits_does_not_wait_for_its_own_lane(monkeypatch):
+    monkeypatch.setattr("relay_core.delivery._LANE_EVENTS", 4)
+    relay = Relay(Settings(queue=Queue(max_events=8, block_timeout=60.0)))
+    names = []
+
+    def echo(event):
+        names.append(event.name)
+        if event.name == "slow":
+            time.sleep(0.4)
+        elif event.name == "m":
+            relay.mark("echo")
+
+    relay.subscriber(echo)
+    relay.mark("slow")
+    for _ in range(50):
+        relay.mark("m")
+    wait_for(lambda: not relay.flush(timeout=20.0).pending)
+    found = account(relay, "echo")
+    assert found["own_thread"]
+    assert found["delivered"] + sum(found["dropped"].values()) == 1 + 50 + names.count("m")
+    assert names.count("m") == 50
+    relay.shutdown(timeout=1.0)
 
 
 def test_a_lane_ends_with_its_subscriber_and_serves_late_events(monkeypatch):
