@@ -138,7 +138,7 @@ class Call:
 
     def make_scope(self, relay: Relay) -> Scope:
         """Make the call's scope, not yet open."""
-        return Scope(relay, self.name, "unknown", self.parent, self.request, None, None, (), None)
+        return Scope().prepare(relay, self.name, "unknown", self.parent, self.request, None, None, (), None)
 
     def shown_request(self, relay: Relay) -> Any:
         """Give the request as its observation shows it; nothing where nobody observes."""
@@ -214,7 +214,9 @@ class ToolCall(Call):
         profile = self.profile
         if self.tool_call_id is not None:
             profile = _joined("tool", self.name, profile, "tool_call_id", self.tool_call_id)
-        return Scope(relay, self.name, "tool", self.parent, shown, self.metadata, profile or {}, self.attributes, None)
+        return Scope().prepare(
+            relay, self.name, "tool", self.parent, shown, self.metadata, profile or {}, self.attributes, None
+        )
 
 
 class LlmCall(Call):
@@ -424,7 +426,7 @@ def tool_scope(
     """Make the scope of a tool call, not yet open."""
     if tool_call_id is not None:
         profile = _joined("tool", name, profile, "tool_call_id", tool_call_id)
-    return Scope(relay, name, "tool", parent, args, metadata, profile or {}, attributes, None)
+    return Scope().prepare(relay, name, "tool", parent, args, metadata, profile or {}, attributes, None)
 
 
 def llm_scope(
@@ -448,4 +450,4 @@ def llm_scope(
     except AttributeError:
         raise UsageError(f"LLM call {name!r}: headers is a mapping, got {type(headers).__name__}") from None
     data = {"headers": shown, "content": request}
-    return Scope(relay, name, category, parent, data, metadata, profile or {}, attributes, None, codec)
+    return Scope().prepare(relay, name, category, parent, data, metadata, profile or {}, attributes, None, codec)

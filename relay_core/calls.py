@@ -38,17 +38,18 @@ def place(relay: Relay, parent: Node | None) -> tuple[Node | None, Chains]:
 def run_plain(relay: Relay, scope: Scope, request: Any, fn: Callable[[Any], Any]) -> Any:
     """Run a call that meets no middleware, for a sync caller: `managed` without its stages."""
     scope.open()
-    outer = relay._current.get()
-    relay._current.set(scope)
+    current = relay._current
+    outer = current.get()
+    current.set(scope)
     try:
         result = fn(request)
         if type(result) is CoroutineType:
             refuse_coroutine(result)
     except BaseException as error:
-        relay._current.set(outer)
+        current.set(outer)
         scope.end(error)
         raise
-    relay._current.set(outer)
+    current.set(outer)
     scope.output = result
     scope.end()
     return result
@@ -57,18 +58,19 @@ def run_plain(relay: Relay, scope: Scope, request: Any, fn: Callable[[Any], Any]
 async def arun_plain(relay: Relay, scope: Scope, request: Any, fn: Callable[[Any], Any]) -> Any:
     """Run a call that meets no middleware, for an async caller: `managed` without its stages."""
     scope.open()
-    outer = relay._current.get()
-    relay._current.set(scope)
+    current = relay._current
+    outer = current.get()
+    current.set(scope)
     try:
         result = fn(request)
         kind = type(result)
-        if id(kind) not in PLAIN and (kind is CoroutineType or hasattr(kind, "__await__")):
+        if kind is CoroutineType or (id(kind) not in PLAIN and hasattr(kind, "__await__")):
             result = await result
     except BaseException as error:
-        relay._current.set(outer)
+        current.set(outer)
         scope.end(error)
         raise
-    relay._current.set(outer)
+    current.set(outer)
     scope.output = result
     scope.end()
     return result
@@ -91,7 +93,9 @@ async def managed(relay: Relay, call: Call, chain: CallChain | None, fn: Callabl
         if chain is None or not chain.executions:
             call.ran = True
             result = fn(call.request)
-            if id(type(result)) not in PLAIN:
+            if wait and type(result) is CoroutineType:
+                result = await result
+            elif id(type(result)) not in PLAIN:
                 result = await finished(result, wait)
         else:
             result = await execute(relay, chain.executions, call, (call, fn), wait)

@@ -230,9 +230,9 @@ def _inwards(
     origin, fn = real
     origin.ran = True
     value = fn(call.request)
-    if id(type(value)) in PLAIN:
-        return value, None
-    return None, value if wait and type(value) is CoroutineType else finished(value, wait)
+    if wait and type(value) is CoroutineType:
+        return None, value
+    return (value, None) if id(type(value)) in PLAIN else (None, finished(value, wait))
 
 
 async def _asked(relay: Relay, awaitable: Any, wait: bool) -> tuple[Any, BaseException | None]:
