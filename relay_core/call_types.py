@@ -210,12 +210,15 @@ class ToolCall(Call):
 
     def make_scope(self, relay: Relay) -> Scope:
         """Make the call's scope, not yet open."""
-        shown = self.request if self.observation is None else self.shown_request(relay)
-        profile = self.profile
-        if self.tool_call_id is not None:
-            profile = _joined("tool", self.name, profile, "tool_call_id", self.tool_call_id)
-        return Scope().prepare(
-            relay, self.name, "tool", self.parent, shown, self.metadata, profile or {}, self.attributes, None
+        return tool_scope(
+            relay,
+            self.name,
+            self.request if self.observation is None else self.shown_request(relay),
+            self.parent,
+            self.metadata,
+            self.attributes,
+            self.profile,
+            self.tool_call_id,
         )
 
 
