@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from relay_core.errors import CodecError, UsageError
 from relay_core.observation import shown_by
-from relay_core.scopes import Scope
+from relay_core.scopes import UNSET, Scope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -80,20 +80,20 @@ class Call:
     claimed: Claim | None
     _marks: list[Callable[[Scope], None]] | None  # and the like: what waits for the scope
 
-    def replace(self, **changes: Any) -> Self:
+    def replace(self, *, request: Any = UNSET, **changes: Any) -> Self:
         """Make a copy with other fields, usually ``request=``.
 
         Raises:
             UsageError: the call has no such field.
         """
-        if not self.replaceable.issuperset(changes):
+        if changes and not self.replaceable.issuperset(changes):
             raise UsageError(
                 f"a {self.kind} call has no {', '.join(sorted(changes.keys() - self.replaceable))} to replace; "
                 f"it has {', '.join(sorted(self.replaceable))}"
             )
         made = object.__new__(type(self))
         made.name = self.name
-        made.request = self.request
+        made.request = self.request if request is UNSET else request
         made.parent = self.parent
         made.metadata = self.metadata
         made.attributes = self.attributes
@@ -107,8 +107,9 @@ class Call:
             self._marks = []  # shared, so that a mark made on either copy is kept
         made._marks = self._marks
         self._copy_into(made)
-        for field, value in changes.items():
-            setattr(made, field, value)
+        if changes:
+            for field, value in changes.items():
+                setattr(made, field, value)
         return made
 
     def _copy_into(self, made: Any) -> None:
@@ -137,7 +138,7 @@ class Call:
 
     def make_scope(self, relay: Relay) -> Scope:
         """Make the call's scope, not yet open."""
-        return Scope(relay, self.name, "unknown", self.parent, self.request, None, None, (), None)
+        return Scope().prepare(relay, self.name, "unknown", self.parent, self.request, None, None, (), None)
 
     def shown_request(self, relay: Relay) -> Any:
         """Give the request as its observation shows it; nothing where nobody observes."""
@@ -408,9 +409,9 @@ def _is_view(request: Any) -> bool:
     return type(request).__module__ == "relay_core.llm" and type(request).__name__ == "LlmRequest"
 
 
-def _joined(kind: str, name: str, profile: Mapping[str, Any], field: str, value: Any) -> dict[str, Any]:
+def _joined(kind: str, name: str, profile: Mapping[str, Any] | None, field: str, value: Any) -> dict[str, Any]:
     try:
-        return {**profile, field: value}
+        return {**profile, field: value} if profile else {field: value}
     except TypeError:
         raise UsageError(f"{kind} call {name!r}: profile is a mapping, got {type(profile).__name__}") from None
 
@@ -427,10 +428,8 @@ def tool_scope(
 ) -> Scope:
     """Make the scope of a tool call, not yet open."""
     if tool_call_id is not None:
-        profile = (
-            _joined("tool", name, profile, "tool_call_id", tool_call_id) if profile else {"tool_call_id": tool_call_id}
-        )
-    return Scope(relay, name, "tool", parent, args, metadata, profile or {}, attributes, None)
+        profile = _joined("tool", name, profile, "tool_call_id", tool_call_id)
+    return Scope().prepare(relay, name, "tool", parent, args, metadata, profile or {}, attributes, None)
 
 
 def llm_scope(
@@ -448,10 +447,10 @@ def llm_scope(
 ) -> Scope:
     """Make the scope of an LLM call, not yet open; credential headers stay out of what it shows."""
     if model is not None:
-        profile = _joined("LLM", name, profile, "model_name", model) if profile else {"model_name": model}
+        profile = _joined("LLM", name, profile, "model_name", model)
     try:
         shown = {k: v for k, v in headers.items() if str(k).lower() not in _SECRET_HEADERS} if headers else {}
     except AttributeError:
         raise UsageError(f"LLM call {name!r}: headers is a mapping, got {type(headers).__name__}") from None
     data = {"headers": shown, "content": request}
-    return Scope(relay, name, category, parent, data, metadata, profile or {}, attributes, None, codec)
+    return Scope().prepare(relay, name, category, parent, data, metadata, profile or {}, attributes, None, codec)

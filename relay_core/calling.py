@@ -168,7 +168,7 @@ class Calling(Scoping):
         """
         if self.disabled:
             return func(request)
-        lens = self._codec(codec)
+        lens = None if codec is None else self._codec(codec)
         parent, chains = place(self, parent)
         chain = chains.llm
         if chain is None and not claim and observation is None:
@@ -207,7 +207,7 @@ class Calling(Scoping):
         """
         if self.disabled:
             return await finished(func(request), True)
-        lens = self._codec(codec)
+        lens = None if codec is None else self._codec(codec)
         parent, chains = place(self, parent)
         chain = chains.llm
         if chain is None and not claim and observation is None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from relay_core.call_types import Call
     from relay_core.middleware import CallChain, Chains
+    from relay_core.pipeline import RealCall
     from relay_core.runtime import Relay
     from relay_core.scopes import Node, Scope
 
@@ -37,17 +38,18 @@ def place(relay: Relay, parent: Node | None) -> tuple[Node | None, Chains]:
 def run_plain(relay: Relay, scope: Scope, request: Any, fn: Callable[[Any], Any]) -> Any:
     """Run a call that meets no middleware, for a sync caller: `managed` without its stages."""
     scope.open()
-    outer = relay._current.get()
-    relay._current.set(scope)
+    current = relay._current
+    outer = current.get()
+    current.set(scope)
     try:
         result = fn(request)
         if type(result) is CoroutineType:
             refuse_coroutine(result)
     except BaseException as error:
-        relay._current.set(outer)
+        current.set(outer)
         scope.end(error)
         raise
-    relay._current.set(outer)
+    current.set(outer)
     scope.output = result
     scope.end()
     return result
@@ -56,18 +58,19 @@ def run_plain(relay: Relay, scope: Scope, request: Any, fn: Callable[[Any], Any]
 async def arun_plain(relay: Relay, scope: Scope, request: Any, fn: Callable[[Any], Any]) -> Any:
     """Run a call that meets no middleware, for an async caller: `managed` without its stages."""
     scope.open()
-    outer = relay._current.get()
-    relay._current.set(scope)
+    current = relay._current
+    outer = current.get()
+    current.set(scope)
     try:
         result = fn(request)
         kind = type(result)
-        if id(kind) not in PLAIN and (kind is CoroutineType or hasattr(kind, "__await__")):
+        if kind is CoroutineType or (id(kind) not in PLAIN and hasattr(kind, "__await__")):
             result = await result
     except BaseException as error:
-        relay._current.set(outer)
+        current.set(outer)
         scope.end(error)
         raise
-    relay._current.set(outer)
+    current.set(outer)
     scope.output = result
     scope.end()
     return result
@@ -90,25 +93,31 @@ async def managed(relay: Relay, call: Call, chain: CallChain | None, fn: Callabl
         if chain is None or not chain.executions:
             call.ran = True
             result = fn(call.request)
-            if id(type(result)) not in PLAIN:
+            if wait and type(result) is CoroutineType:
+                result = await result
+            elif id(type(result)) not in PLAIN:
                 result = await finished(result, wait)
         else:
-            result = await execute(relay, chain.executions, call, real_call(call, fn), wait)
+            result = await execute(relay, chain.executions, call, (call, fn), wait)
     except BaseException as error:
         fail(relay, call, outer, error)
         raise
-    finish(relay, call, outer, result, None if call.ran else "cached")
+    relay._current.set(outer)
+    if call.claimed is not None:
+        relay.release(call.claimed)
+    scope: Any = call.scope
+    status = None if call.ran else "cached"
+    if call.observation is None:
+        scope.output = result
+        scope.end(None, status)
+    else:
+        scope.end(*settled(call, scope, result, None, status))
     return result
 
 
-def real_call(call: Call, fn: Callable[[Any], Any]) -> Callable[[Call], Any]:
-    """Make what the innermost intercept calls: the function itself, noting that it ran."""
-
-    def real(inner: Call) -> Any:
-        call.ran = True
-        return fn(inner.request)
-
-    return real
+def real_call(call: Call, fn: Callable[[Any], Any]) -> RealCall:
+    """Name what the innermost intercept calls: the function, and the call on which is noted that it ran."""
+    return call, fn
 
 
 def begin(relay: Relay, call: Call) -> Node | None:
@@ -137,18 +146,3 @@ def fail(relay: Relay, call: Call, outer: Node | None, error: BaseException) -> 
         if call.observation is not None:
             error, status = settled(call, call.scope, None, error, None)  # pyright: ignore[reportAssignmentType]  # None for what is no error
         call.scope.end(error, status)
-
-
-def finish(relay: Relay, call: Call, outer: Node | None, result: Any, status: str | None) -> None:
-    """End a call that returned."""
-    relay._current.set(outer)
-    if call.claimed is not None:
-        relay.release(call.claimed)
-    scope = call.scope
-    if scope is None:
-        return
-    if call.observation is None:
-        scope.output = result
-        scope.end(None, status)
-    else:
-        scope.end(*settled(call, scope, result, None, status))

@@ -36,9 +36,7 @@ class Emitter:
     def scope(self, scope: Scope, phase: Any, ns: int, data: Any, route: Chains) -> None:
         """Queue the start or end event of a scope."""
         try:
-            frozen = data
-            if data is not None and type(data) is not Deferred and type(data) is not Frozen:
-                frozen = freeze(data, self._limits)
+            frozen = data if data is None or type(data) is Deferred else freeze(data, self._limits)
             metadata: Any = scope._metadata
             if metadata is not None and type(metadata) is not Frozen:
                 metadata = freeze(metadata, self._limits) if metadata else None

@@ -18,7 +18,6 @@ __all__ = ["glance", "look"]
 _VALUES: Final = 200_000  # as many as a recorded payload may have; looking at them takes some 8 ms
 _FEW: Final = 4
 _LONG: Final = 1_048_576  # characters, more than a packed payload may have
-_join: Final = "".join
 _ATOMS: Final = frozenset(map(id, (str, int, float, bool, type(None), bytes)))  # by id: a class may forge its hash
 _KEYS: Final = frozenset(map(id, (str, int, float, bool, type(None), bytes)))
 # The C methods of the base classes, whatever a subclass overrides; one name for the type checker.
@@ -36,10 +35,10 @@ def glance(root: Any) -> bool:  # noqa: C901  # on every call's path; calls woul
         root: a dictionary, list or tuple.
 
     Returns:
-        Whether they are plain JSON with text of ordinary length.
+        Whether they are plain JSON with text of ordinary length; few keys must be text too.
 
     Raises:
-        Exception: a key is no text, or another thread changes it meanwhile.
+        RuntimeError: another thread changes it meanwhile.
 
     Example:
         >>> glance({"a": [1, "xyz"]}), glance([1] * 100), glance([{1}])
@@ -47,26 +46,27 @@ def glance(root: Any) -> bool:  # noqa: C901  # on every call's path; calls woul
     """
     if type(root) is dict:
         if len(root) <= _FEW:
-            _join(root)
+            for key in root:
+                if type(key) is not str:
+                    return False
         root = root.values()
     left = _FEW
     while True:
+        size = len(root)
+        left -= size
         below = None
-        for value in root if len(root) <= _FEW else islice(root, _FEW):
+        for value in root if size <= _FEW else islice(root, _FEW):
             kind = type(value)
             if kind is str:
                 if len(value) > _LONG:
                     return False
-            elif kind is dict:
-                below = value.values()
-            elif kind is list or kind is tuple:
+            elif kind is dict or kind is list or kind is tuple:
                 below = value
             elif not (kind is int or kind is bool or kind is float or value is None or kind is bytes):
                 return False
-        left -= len(root)
         if below is None or left <= 0:
             return True
-        root = below
+        root = below.values() if type(below) is dict else below
 
 
 def look(root: Any, max_depth: int, max_items: int, passed: frozenset[int] = frozenset()) -> bool:  # noqa: C901  # see `glance`

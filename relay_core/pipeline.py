@@ -22,11 +22,13 @@ if TYPE_CHECKING:
     from relay_core.middleware import CallChain, Registration
     from relay_core.runtime import Relay
 
+    RealCall = tuple[Call, Callable[[Any], Any]]  # the call whose scope is open, and the function behind it
+
 __all__ = ["PLAIN", "before", "execute", "finished", "refuse_await_only", "refuse_coroutine", "step_through"]
 
 _UNABLE = (("coroutine raised StopIteration",), ("generator raised StopIteration",))  # the interpreter's own words
 # Ids of types that are surely not awaitable: spares a failing lookup per step. Ids, since a class may forge its hash.
-PLAIN = frozenset((id(dict), id(list), id(str), id(type(None)), id(Block), *CALLS))
+PLAIN = frozenset((*map(id, (dict, list, tuple, str, bytes, int, float, bool, type(None), Block)), *CALLS))
 
 
 def step_through(steps: Coroutine[Any, Any, Any]) -> Any:
@@ -160,9 +162,7 @@ def _failed(guardrail: Registration, call: Call, error: Exception) -> None:
         raise GuardrailFailed(text, guardrail=guardrail.name, call=call) from error
 
 
-async def execute(
-    relay: Relay, executions: tuple[Registration, ...], call: Call, real: Callable[[Call], Any], wait: bool
-) -> Any:
+async def execute(relay: Relay, executions: tuple[Registration, ...], call: Call, real: RealCall, wait: bool) -> Any:
     """Run execution intercepts, outermost first, around the real call.
 
     Each generator that has yielded waits in `bodies` for the outcome of what it wrapped; yielding again asks for another.
@@ -173,21 +173,28 @@ async def execute(
     value: Any = None
     try:
         while True:
-            value, error = await _inwards(relay, executions, bodies, call, real, wait)
+            try:
+                value, awaited = _inwards(relay, executions, bodies, call, real, wait)
+                if awaited is not None:
+                    value = await awaited
+                error = None
+            except BaseException as raised:  # noqa: BLE001  # the intercepts may handle it
+                error = raised
             while bodies:  # outwards, with the outcome
+                body = bodies.pop()
                 try:
-                    passed = bodies[-1].send(value) if error is None else bodies[-1].throw(error)
-                    if hasattr(type(passed), "__await__"):
-                        value, error = await _asked(relay, passed, wait)
-                        continue
+                    passed = body.send(value) if error is None else body.throw(error)
                 except StopIteration as stop:
                     value, error = stop.value, None
+                    continue
                 except BaseException as raised:  # noqa: BLE001  # for the next intercept outwards
                     error = raised
-                else:
+                    continue
+                bodies.append(body)
+                if not _must_await(passed):
                     call = _checked(passed, executions[len(bodies) - 1])
                     break  # it yielded again: once more from here inwards
-                bodies.pop()
+                value, error = await _asked(relay, passed, wait)
             else:
                 if error is not None:
                     raise error
@@ -198,35 +205,34 @@ async def execute(
             body.close()
 
 
-async def _inwards(
+def _inwards(
     relay: Relay,
     executions: tuple[Registration, ...],
     bodies: list[Generator[Any, Any, Any]],
     call: Call,
-    real: Callable[[Call], Any],
+    real: RealCall,
     wait: bool,
-) -> tuple[Any, BaseException | None]:
-    """Go from the innermost waiting intercept to the real call; give the result or the error of where it ended."""
-    try:
-        for intercept in executions[len(bodies) :]:
-            if intercept.shape == "async":
-                return await _execute_async(relay, intercept, executions[len(bodies) + 1 :], call, real), None
-            body = intercept.fn(call)
-            try:
-                passed = next(body)
-            except StopIteration as stop:
-                return stop.value, None
-            bodies.append(body)
-            if passed is not call:
-                if hasattr(type(passed), "__await__"):
-                    return await _policy(relay, passed, wait), None
-                call = _checked(passed, intercept)
-        value = real(call)
-        if wait and type(value) is CoroutineType:
-            return await value, None
-        return (value if id(type(value)) in PLAIN else await finished(value, wait)), None
-    except BaseException as raised:  # noqa: BLE001  # the intercepts may handle it
-        return None, raised
+) -> tuple[Any, Coroutine[Any, Any, Any] | None]:
+    """Go from the innermost waiting intercept to the real call; give the result, or what must be awaited for it."""
+    for intercept in executions[len(bodies) :] if bodies else executions:
+        if intercept.shape == "async":
+            return None, _execute_async(relay, intercept, executions[len(bodies) + 1 :], call, real)
+        body = intercept.fn(call)
+        try:
+            passed = next(body)
+        except StopIteration as stop:
+            return stop.value, None
+        bodies.append(body)
+        if passed is not call:
+            if _must_await(passed):
+                return None, _policy(relay, passed, wait)
+            call = _checked(passed, intercept)
+    origin, fn = real
+    origin.ran = True
+    value = fn(call.request)
+    if wait and type(value) is CoroutineType:
+        return None, value
+    return (value, None) if id(type(value)) in PLAIN else (None, finished(value, wait))
 
 
 async def _asked(relay: Relay, awaitable: Any, wait: bool) -> tuple[Any, BaseException | None]:
@@ -238,7 +244,7 @@ async def _asked(relay: Relay, awaitable: Any, wait: bool) -> tuple[Any, BaseExc
 
 
 async def _execute_async(
-    relay: Relay, intercept: Registration, inner: tuple[Registration, ...], call: Call, real: Callable[[Call], Any]
+    relay: Relay, intercept: Registration, inner: tuple[Registration, ...], call: Call, real: RealCall
 ) -> Any:
     active = True
 
@@ -251,6 +257,11 @@ async def _execute_async(
         return await intercept.fn(call, proceed)
     finally:
         active = False
+
+
+def _must_await(passed: Any) -> bool:
+    kind = type(passed)
+    return id(kind) not in PLAIN and hasattr(kind, "__await__")
 
 
 def _checked(passed: Any, intercept: Registration) -> Call:

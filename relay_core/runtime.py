@@ -66,7 +66,7 @@ class Relay(Calling):
             if settings is None
             else settings.disabled
         )
-        self.generation = 0
+        self.born = 0  # the version of what was registered when this process began
         self.observed = False
         self.counters: dict[str, int] = {}
         self._current: ContextVar[Node | None] = ContextVar("relay_scope", default=None)
@@ -387,7 +387,8 @@ class Relay(Calling):
         if self.chains_for(call.parent).route is None:
             return None
         data = {"kind": f"{call.kind}_conditional_execution", "target_name": call.name}
-        return Scope(self, guardrail.name, "guardrail", call.parent, data, call.metadata, None, (), None).open()
+        made = Scope().prepare(self, guardrail.name, "guardrail", call.parent, data, call.metadata, None, (), None)
+        return made.open()
 
     def run_async(self, awaitable: Any) -> Any:
         """Run what a policy callback must await, by itself, on the runtime's helper loop; waits for it."""
@@ -472,7 +473,8 @@ class Relay(Calling):
         for registry in (self._global, *self._local_registries):
             registry.after_fork()
         self._helper = None
-        self.generation += 1
+        self._recompile()
+        self.born = self._version
         if self._dispatcher is not None:
             self._dispatcher.after_fork()
 

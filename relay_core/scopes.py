@@ -138,7 +138,6 @@ class Scope(Registrar):
         "_cache",
         "_codec",
         "_failure",
-        "_generation",
         "_id",
         "_input",
         "_local",
@@ -165,7 +164,7 @@ class Scope(Registrar):
     _outer: Scope | RemoteScope | None
     _root: Any  # Scope | RemoteScope | None
 
-    def __init__(
+    def prepare(
         self,
         relay: Relay,
         name: str,
@@ -177,7 +176,8 @@ class Scope(Registrar):
         attributes: Iterable[str],
         timestamp: datetime | int | None,
         codec: Codec | LlmRequest | LlmResponse | None = None,
-    ) -> None:
+    ) -> Self:
+        """Say what the scope is. Not in ``__init__``, which alone would take a twentieth of a scope's time."""
         self._relay = relay
         self.name = name
         self.category = category
@@ -195,6 +195,7 @@ class Scope(Registrar):
         self.output: Any = UNSET
         self.status: str | None = None
         self._id: int | str = 0
+        return self
 
     # -- identity ------------------------------------------------------------------------------------------------
 
@@ -280,7 +281,6 @@ class Scope(Registrar):
         self._mono = monotonic()
         self._alive = True
         if route is not None:
-            self._generation = relay.generation
             emit = relay.emit_scope
             emit(self, "start", self._start, self._input, route)
         self._input = None
@@ -349,30 +349,26 @@ class Scope(Registrar):
         if route is None:
             if self._local is None:
                 return True
-            self._generation = relay.generation  # a subscriber may have come to it since: it is told of the end
-            self._start = relay.clock() - relay.monotonic() + self._mono
+            self._start = relay.clock() - relay.monotonic() + self._mono  # a subscriber may have come to it since
         visible = relay.chains_for(self) if relay._scoped else relay._chains
-        if (
-            route is None or visible is not route
-        ):  # what was registered since: its sanitizers count; its subscribers saw no start
-            route = visible.for_end_of(route, self)
-        if (
-            not route.sinks or self._generation != relay.generation
-        ):  # opened before a fork: the parent process owns its end
-            return True
+        if visible is not route:  # what was registered since: its sanitizers count; its subscribers saw no start
+            if route is not None and route.version < relay.born:
+                return True  # opened before a fork: the parent process owns its end
+            visible = visible.for_end_of(route, self)
+            if not visible.sinks:
+                return True
         start, monotonic = self._start, relay.monotonic
-        ns = start + monotonic() - self._mono
+        took = monotonic() - self._mono
         if timestamp is not None:
             try:
-                ns = to_ns(timestamp)
+                took = to_ns(timestamp) - start
             except UsageError:  # an end must not fail: it takes the time that it has
                 relay.count("bad_timestamps")
-        if ns - start < _MIN_NS:
-            ns = start + _MIN_NS
+        ns = start + took if took > _MIN_NS else start + _MIN_NS
         if view is not None:
             self._codec = view  # pyright: ignore[reportAttributeAccessIssue]  # the end event reads it
         output, emit = self.output, relay.emit_scope
-        emit(self, "end", ns, None if output is UNSET else output, route)
+        emit(self, "end", ns, None if output is UNSET else output, visible)
         return True
 
     def __enter__(self) -> Self:
@@ -422,7 +418,7 @@ class Scope(Registrar):
 
     def again(self, data: Any) -> Scope:
         """Make a new scope from the same arguments, with other input."""
-        return Scope(
+        return Scope().prepare(
             self._relay,
             self.name,
             self.category,

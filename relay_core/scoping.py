@@ -87,7 +87,7 @@ class Scoping(Registrar):
             profile = _with_subtype(profile, name)
         if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # users pass anything
             raise UsageError(f"a scope's name is text, got {type(name).__name__}")
-        return Scope(self, name, category, parent, input, metadata, profile, attributes, timestamp)  # pyright: ignore[reportArgumentType]  # see Relay
+        return Scope().prepare(self, name, category, parent, input, metadata, profile, attributes, timestamp)  # pyright: ignore[reportArgumentType]  # see Relay
 
     def open_scope(self, name: str, category: str = "function", *, codec: Any = None, **options: Any) -> Scope:
         """Open a scope at once without making it current; for adapters and manual instrumentation.

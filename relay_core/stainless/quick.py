@@ -80,7 +80,7 @@ class Quick(Claim):
             scope.profile = profile or {}
         else:
             is_small = type(frozen) is Packed and len(frozen.data) <= _SMALL
-            scope = Scope(
+            scope = Scope().prepare(
                 relay,
                 provider.name,
                 operation.category,

@@ -132,7 +132,7 @@ class Start:
             if self.subtype:
                 profile = {**(profile or {}), "subtype": self.subtype}
         parent = self.table.scope_for(self.relay, self.parent)
-        scope = Scope(self.relay, name, category, parent, data, None, profile, (), None, codec)
+        scope = Scope().prepare(self.relay, name, category, parent, data, None, profile, (), None, codec)
         self._correlate(scope, extra)
         run = self._enter(scope.open(), kind or category, owned=True)
         run.note = note

@@ -76,7 +76,7 @@ class StepScope(Scope):
         timestamp: int | None = None,
         codec: Any = None,
     ) -> None:
-        super().__init__(relay, name, category, parent, data, metadata, profile, (), timestamp, codec)
+        self.prepare(relay, name, category, parent, data, metadata, profile, (), timestamp, codec)
         self.step_uuid = step_uuid
         self.managed = False
         self.verdict: Verdict | None = None

@@ -342,7 +342,7 @@ def test_a_run_ends_even_where_its_output_cannot_be_made(way):
                 raise RuntimeError("not this")
             return super().close(**options)
 
-    scope = Refusing(runtime, "run", "custom", None, None, None, None, (), None).open()
+    scope = Refusing().prepare(runtime, "run", "custom", None, None, None, None, (), None).open()
     handler._table.add(Run(run_id, None, "chain", scope, owned=True, mono=0))
     getattr(handler, way)(Rude(), run_id=run_id)
     assert len(handler._table) == 0
