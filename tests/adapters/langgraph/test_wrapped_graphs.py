@@ -267,6 +267,32 @@ def test_policy_runs_once_where_an_agent_has_middleware_too(observed):
     assert asked == ["Caller", "add", "Caller"]
 
 
+@pytest.mark.filterwarnings("ignore::langchain_core._api.beta_decorator.LangChainBetaWarning")
+@pytest.mark.parametrize("mode", ["sync", "async"])
+async def test_event_streams_of_version_3_of_a_graph_are_under_policy(observed, mode):
+    @observed.relay.guardrail("llm")
+    def no_secrets(given):
+        return relay_core.Block("no secrets") if given.view.last_user_text() == "secret" else None
+
+    def act(given):
+        return AIMessage("known") if given.view.last_user_text() == "ping" else (yield given)
+
+    observed.relay.register("execution_intercept", act, target="llm")
+    model = GenericFakeChatModel(messages=iter([AIMessage("one two", id=f"m{n}") for n in range(9)]))
+    bare = single(lambda state: said(model.invoke(state["text"]).text))
+
+    async def read(graph, text):
+        if mode == "sync":
+            return await asyncio.to_thread(lambda: graph.stream_events({"text": text}, version="v3").output["seen"])
+        return (await (await graph.astream_events({"text": text}, version="v3")).output())["seen"]
+
+    graph = wrap(bare, observed.relay)
+    assert await read(graph, "hi") == await read(bare, "hi") == ["one two"]
+    assert await read(graph, "ping") == ["known"]
+    with pytest.raises(relay_core.Blocked):
+        await read(graph, "secret")
+
+
 # -- the same graph otherwise ----------------------------------------------------------------------------------------
 
 
