@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
-import subprocess
 import time
 
 import grpc
@@ -13,6 +11,7 @@ from relay_plugin_observability.backoff import Backoff
 from relay_plugin_observability.headers import Headers
 from relay_plugin_observability.otel.channel import Channel, Item, Limits
 from relay_plugin_observability.otel.transport import HttpTransport, Outcome, Tls
+from tests.plugins.observability.certificates import Certificate
 from tests.plugins.observability.otel.receiver import Answer, balanced, collector
 from tests.plugins.observability.otel.test_delivery import run, start
 from tests.plugins.observability.proxies import Proxy, use
@@ -208,24 +207,13 @@ def test_a_proxy_that_is_not_there_is_told_without_its_login(monkeypatch):
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tls")
-    command = (
-        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=collector.invalid "
-        "-addext subjectAltName=DNS:collector.invalid -keyout key.pem -out cert.pem"
-    )
-    try:
-        subprocess.run(command.split(), cwd=folder, check=True, capture_output=True, timeout=30)
-    except FileNotFoundError:
-        pytest.skip("needs the openssl command")
-    return folder
+    return Certificate(tmp_path_factory.mktemp("tls"), "collector.invalid")
 
 
 def test_a_proxy_of_the_environment_tunnels_what_is_encrypted(monkeypatch, certificate):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate / "cert.pem", certificate / "key.pem")
-    with HttpCollector(context=context) as there, Proxy(there.port) as proxy:
+    with HttpCollector(context=certificate.server) as there, Proxy(there.port) as proxy:
         use(monkeypatch, proxy, login="user:secretword@")
-        tls = Tls(certificate=str(certificate / "cert.pem"))
+        tls = Tls(certificate=certificate.file)
         transport = HttpTransport(
             "traces", "https://collector.invalid/v1/traces", headers=Headers({"X-Token": "t"}), timeout=5.0, tls=tls
         )
