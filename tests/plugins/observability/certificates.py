@@ -22,5 +22,12 @@ class Certificate:
             subprocess.run(command.split(), check=True, capture_output=True, timeout=30)
         except FileNotFoundError:
             pytest.skip("needs the openssl command")
-        self.server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.server.load_cert_chain(self.file, key)
+        self._key = key
+        self.server = self.server_with(ssl.SSLSocket)
+
+    def server_with(self, kind):
+        """Make a context for a server, whose sockets are of this class."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.file, self._key)
+        context.sslsocket_class = kind
+        return context

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import json
 import socket
+import ssl
 import threading
 import time
 
@@ -14,6 +15,8 @@ import pytest
 from relay_plugin_observability.backoff import Backoff
 from relay_plugin_observability.headers import HeaderSource
 from relay_plugin_observability.streams import StreamExporter, StreamSettings
+from relay_plugin_observability.streams.duplex import DuplexSocket
+from relay_plugin_observability.streams.websocket import _context
 from tests.plugins.observability.certificates import Certificate
 from tests.plugins.observability.proxies import Proxy, use
 from tests.plugins.observability.streams.collectors import Server, balanced, events
@@ -217,3 +220,44 @@ def test_a_server_that_does_not_finish_the_handshake_is_left_after_the_timeout(e
         exporter.close(20)
         assert time.monotonic() - began < 10
         assert exporter.stats().dropped == {"closed": 5}
+
+
+def test_one_thread_reads_while_another_writes_and_nothing_is_lost(certificate):
+    """OpenSSL wants one at a time; both directions are full here, so that they meet all the time."""
+    assert _context(None).sslsocket_class is DuplexSocket
+    size, pieces = 4_096, 3_000
+    heard = bytearray()
+
+    class Echo(Server):
+        def serve(self, sock):
+            answers = threading.Thread(target=lambda: [sock.sendall(b"s" * size) for _ in range(pieces)])
+            answers.start()
+            while len(heard) < size * pieces and (data := sock.recv(65_536)):
+                heard.extend(data)
+            answers.join()
+            self.stopped.wait(30)
+
+    served = certificate.server_with(DuplexSocket)
+    context = ssl.create_default_context(cafile=certificate.file)
+    context.sslsocket_class = DuplexSocket
+    with Echo(served) as there, socket.create_connection(("127.0.0.1", there.port), 20) as raw:
+        with context.wrap_socket(raw, server_hostname=HOST) as sock:
+            sock.settimeout(30.0)
+            assert sock.gettimeout() == 30.0
+            got = bytearray()
+
+            def read():
+                while len(got) < size * pieces:
+                    got.extend(sock.recv(65_536))
+
+            reader = threading.Thread(target=read)
+            reader.start()
+            for n in range(pieces):
+                sock.sendall(bytes([n % 251]) * size)
+            reader.join(40)
+            wait_for(lambda: len(heard) == size * pieces)
+            assert bytes(got) == b"s" * size * pieces
+            assert bytes(heard) == b"".join(bytes([n % 251]) * size for n in range(pieces))
+            sock.settimeout(0.05)
+            with pytest.raises(TimeoutError):
+                sock.recv(1)
