@@ -49,7 +49,7 @@ def test_a_batch_that_is_too_large_is_sent_in_halves(kind):
         sizes = refuse(there, lambda message: len(names(message)) > 2, TOO_LARGE[kind])
         runtime, exporter = start(there.url, protocol="grpc" if kind == "grpc" else None, delay=0.3)
         run(runtime, calls=7)
-        runtime.shutdown(timeout=5)
+        runtime.shutdown(timeout=20.0)
         stats = balanced(exporter.stats().traces)
         assert (stats.accepted, stats.delivered, stats.dropped) == (8, 8, {})
         assert sorted(name for message in there.messages("traces") for name in names(message)) == [
@@ -67,7 +67,7 @@ def test_a_single_item_that_is_too_large_is_lost_alone_and_counted():
         with runtime.scope("trip", "agent"):
             for number in range(8):
                 runtime.call_tool("huge" if number == 5 else "small", {}, lambda _args: 1)
-        runtime.shutdown(timeout=5)
+        runtime.shutdown(timeout=20.0)
         stats = balanced(exporter.stats().traces)
         assert (stats.accepted, stats.delivered, stats.dropped) == (9, 8, {"http_413": 1})
         assert "http_413" in stats.last_error
@@ -170,7 +170,7 @@ def test_a_proxy_of_the_environment_is_used_for_plain_requests(monkeypatch):
         use(monkeypatch, proxy, login="user:secretword@")
         runtime, exporter = start("http://collector.invalid:4318")
         run(runtime)
-        runtime.shutdown(timeout=5)
+        runtime.shutdown(timeout=20.0)
         assert balanced(exporter.stats().traces).delivered == 4
         (line, headers), *_ = proxy.asked
         assert line == "POST http://collector.invalid:4318/v1/traces HTTP/1.1"
@@ -183,7 +183,7 @@ def test_hosts_that_need_no_proxy_get_none(monkeypatch):
         use(monkeypatch, proxy, no_proxy="example.org,127.0.0.1")
         runtime, exporter = start(there.url)
         run(runtime)
-        runtime.shutdown(timeout=5)
+        runtime.shutdown(timeout=20.0)
         assert balanced(exporter.stats().traces).delivered == 4
         assert proxy.asked == []
 
@@ -195,8 +195,8 @@ def test_a_proxy_that_is_not_there_is_told_without_its_login(monkeypatch):
         use(monkeypatch, proxy, login="user:secretword@")
         runtime, exporter = start("http://collector.invalid:4318")
         run(runtime)
-        runtime.flush(timeout=1)
-        runtime.shutdown(timeout=1)
+        runtime.flush(timeout=20.0)
+        runtime.shutdown(timeout=20.0)
         stats = balanced(exporter.stats().traces)
         assert stats.delivered == 0
         assert "secretword" not in str(stats)
