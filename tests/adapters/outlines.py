@@ -32,7 +32,7 @@ def seen_of(codec, request, response, settings=None):
     runtime.subscriber(events.append, name="events")
     for _ in range(2):
         runtime.call_llm("llm", request, lambda _request: response, codec=codec)
-    assert not runtime.shutdown(timeout=10.0).timed_out
+    assert not runtime.shutdown(timeout=20.0).timed_out
     lines = [msgspec.json.decode(event.to_json())["category_profile"] for event in events[2:]]
     return [event.category_profile for event in events[:2]], lines, dict(runtime.counters)
 

@@ -65,7 +65,7 @@ class Trace:
     def __exit__(self, kind, error, traceback):
         if kind is None:
             self.check_form()
-            self.relay.shutdown(timeout=2.0)
+            self.relay.shutdown(timeout=20.0)
 
     @property
     def events(self) -> list[dict[str, Any]]:

@@ -18,4 +18,4 @@ def rec():
 def runtime():
     made = relay.Relay()
     yield made
-    made.shutdown(timeout=2.0)
+    made.shutdown(timeout=20.0)

@@ -34,7 +34,7 @@ class Recording:
         return self
 
     def __exit__(self, kind, value, tb):
-        self.relay.shutdown(timeout=5.0)
+        self.relay.shutdown(timeout=20.0)
         if kind is None:
             self.check()
 

@@ -27,7 +27,7 @@ def runtime():
     made = relay.Relay()
     yield made
     host_of(made).uninstall()
-    made.shutdown(timeout=2.0)
+    made.shutdown(timeout=20.0)
 
 
 @pytest.fixture

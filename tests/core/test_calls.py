@@ -27,7 +27,7 @@ def runtime(request):
 
             made.register("execution_intercept", around, target=target)
     yield made
-    made.shutdown(timeout=5.0)
+    made.shutdown(timeout=20.0)
 
 
 class Opaque:
@@ -281,7 +281,7 @@ def test_a_disabled_runtime_only_calls():
         runtime.mark("m")
         assert runtime.current() is None
     assert asyncio.run(runtime.acall_llm("m", {}, lambda request: 5)) == 5
-    assert runtime.flush(timeout=1.0).pending == 0
+    assert runtime.flush(timeout=20.0).pending == 0
     assert (seen, scope.closed) == ([], False)
 
 

@@ -11,20 +11,14 @@ import pytest
 
 from relay_core import Relay
 from relay_core.settings import Settings
+from tests.waiting import wait_for
 
 
 @pytest.fixture
 def relay():
     runtime = Relay()
     yield runtime
-    runtime.shutdown(timeout=1.0)
-
-
-def wait_for(condition, seconds=3.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.005)
+    runtime.shutdown(timeout=20.0)
 
 
 class Names(list):
@@ -58,7 +52,7 @@ class TestOrder:
         expected = [f"m{n}" for n in range(2_000)]
         for name in expected:
             relay.mark(name)
-        report = relay.flush(timeout=5.0)
+        report = relay.flush(timeout=20.0)
         assert one == two == expected
         assert report == (4_000, 0, 0, False)
 
@@ -75,7 +69,7 @@ class TestOrder:
             thread.start()
         for thread in threads:
             thread.join()
-        relay.flush(timeout=5.0)
+        relay.flush(timeout=20.0)
         assert len(seen) == 2_000
         for letter in "abcd":
             assert [name for name in seen if name[0] == letter] == [f"{letter}{n}" for n in range(500)]
@@ -85,7 +79,7 @@ class TestOrder:
         for name, priority in (("z", 5), ("b", 100), ("a", 100), ("y", -1)):
             relay.subscriber(lambda event, name=name: order.append(name), name=name, priority=priority)
         relay.mark("m")
-        relay.flush(timeout=2.0)
+        relay.flush(timeout=20.0)
         assert order == ["y", "z", "a", "b"]
 
 
@@ -101,7 +95,7 @@ class TestFailingSubscribers:
         with caplog.at_level(logging.DEBUG, "relay"):
             for n in range(100):
                 relay.mark(f"m{n}")
-            report = relay.flush(timeout=3.0)
+            report = relay.flush(timeout=20.0)
         assert seen == [f"m{n}" for n in range(100)]
         assert report == (100, 0, 100, False)
         assert relay.stats()["subscribers"]["failing"]["dropped"] == {"error": 100}
@@ -124,16 +118,17 @@ class TestFailingSubscribers:
         relay.subscriber(Exporter())
         for _ in range(30):
             relay.mark("m")
-        assert relay.flush(timeout=2.0) == (0, 0, 30, False)
+        assert relay.flush(timeout=20.0) == (0, 0, 30, False)
 
 
 class TestSlowSubscribers:
     def test_others_do_not_wait_for_a_slow_one(self, relay):
         slow = Names()
         seen = Names()
+        enough = threading.Event()
 
         def dawdle(event):
-            time.sleep(0.05)
+            enough.wait(0.05)
             slow.on_event(event)
 
         relay.subscriber(dawdle, priority=1)
@@ -141,14 +136,17 @@ class TestSlowSubscribers:
         began = time.monotonic()
         for n in range(200):
             relay.mark(f"m{n}")
-        wait_for(lambda: len(seen) == 200, 1.0)
-        assert time.monotonic() - began < 1.0
+        wait_for(lambda: len(seen) == 200)
+        assert time.monotonic() - began < 6.0, "the slow one takes ten seconds"
         assert seen == [f"m{n}" for n in range(200)]
         assert relay.stats()["subscribers"]["dawdle"]["own_thread"] is True
         wait_for(lambda: len(slow) > 20)
         assert slow == [f"m{n}" for n in range(len(slow))], "its own order stays"
+        enough.set()
 
-    def test_one_hiccup_does_not_make_a_subscriber_slow(self, relay):
+    def test_one_hiccup_does_not_make_a_subscriber_slow(self, relay, monkeypatch):
+        monkeypatch.setattr("relay_core.delivery._SLOW_EACH", 5.0)  # the machine may have hiccups of its own
+        monkeypatch.setattr("relay_core.dispatch._STUCK", 5.0)
         seen = Names()
 
         def warming_up(event):
@@ -159,7 +157,7 @@ class TestSlowSubscribers:
         relay.subscriber(warming_up)
         for _ in range(500):
             relay.mark("m")
-        relay.flush(timeout=3.0)
+        relay.flush(timeout=20.0)
         assert relay.stats()["subscribers"]["warming_up"]["own_thread"] is False
 
     def test_a_stuck_one_holds_up_neither_flush_nor_the_others(self, relay):
@@ -169,13 +167,13 @@ class TestSlowSubscribers:
         for n in range(300):
             relay.mark(f"m{n}")
         began = time.monotonic()
-        report = relay.flush(timeout=1.0)
-        assert time.monotonic() - began < 1.2
-        assert report.timed_out
-        assert report.pending == 300
+        assert relay.flush(timeout=1.0).timed_out
+        assert time.monotonic() - began < 10.0, "the stuck one would take twenty seconds"
+        wait_for(lambda: len(seen) == 300)
+        assert relay.flush(timeout=0.0).pending == 300
         assert seen == [f"m{n}" for n in range(300)]
         gate.free.set()
-        assert relay.flush(timeout=3.0) == (600, 0, 0, False)
+        assert relay.flush(timeout=20.0) == (600, 0, 0, False)
         assert gate.seen == seen, "once and in order"
 
     def test_a_stuck_one_starves_nobody_even_if_nobody_flushes(self, relay):
@@ -183,7 +181,7 @@ class TestSlowSubscribers:
         relay.subscriber(gate, priority=1)
         relay.subscriber(seen, name="seen", priority=2)
         relay.mark("m")
-        wait_for(lambda: seen == ["m"], 1.5)
+        wait_for(lambda: seen == ["m"], 10.0)
         gate.free.set()
 
     def test_one_that_is_stuck_for_a_while_gets_each_event_once(self, relay):
@@ -200,7 +198,7 @@ class TestSlowSubscribers:
         relay.flush(timeout=0.1)
         for n in range(100, 200):
             relay.mark(f"m{n}")
-        assert relay.flush(timeout=3.0) == (200, 0, 0, False)
+        assert relay.flush(timeout=20.0) == (200, 0, 0, False)
         assert seen == [f"m{n}" for n in range(200)]
 
     def test_three_stuck_ones_hold_up_nobody_else(self, relay):
@@ -211,10 +209,10 @@ class TestSlowSubscribers:
         relay.subscriber(seen, name="seen", priority=2)
         for n in range(100):
             relay.mark(f"m{n}")
-        wait_for(lambda: len(seen) == 100, 4.0)
+        wait_for(lambda: len(seen) == 100, 15.0)
         for gate in gates:
             gate.free.set()
-        assert relay.flush(timeout=3.0) == (400, 0, 0, False)
+        assert relay.flush(timeout=20.0) == (400, 0, 0, False)
 
     def test_an_exporter_stuck_in_flush_holds_up_nobody_else(self, relay):
         free = threading.Event()
@@ -234,7 +232,7 @@ class TestSlowSubscribers:
         relay.mark("one")
         began = time.monotonic()
         assert relay.flush(timeout=1.0).timed_out
-        assert time.monotonic() - began < 1.2
+        assert time.monotonic() - began < 8.0, "the stuck one would take ten seconds"
         relay.mark("two")
         wait_for(lambda: seen == ["one", "two"])
         free.set()
@@ -252,7 +250,7 @@ class TestReentrance:
         relay.subscriber(echo)
         relay.mark("first")
         wait_for(lambda: len(seen) == 50)
-        relay.flush(timeout=2.0)
+        relay.flush(timeout=20.0)
         assert seen == ["first", *(f"echo{n}" for n in range(1, 50))]
 
     def test_a_subscriber_may_register_and_remove(self, relay):
@@ -265,9 +263,9 @@ class TestReentrance:
 
         handle = relay.subscriber(once)
         relay.mark("one")
-        relay.flush(timeout=2.0)
+        relay.flush(timeout=20.0)
         relay.mark("two")
-        relay.flush(timeout=2.0)
+        relay.flush(timeout=20.0)
         assert (seen, late) == (["one"], ["two"])
 
     def test_a_subscriber_may_flush_and_gets_an_answer_at_once(self, relay):
@@ -275,27 +273,27 @@ class TestReentrance:
 
         def flushing(event):
             began = time.monotonic()
-            report = relay.flush(timeout=5.0)
+            report = relay.flush(timeout=20.0)
             reports.append((report.timed_out, time.monotonic() - began))
 
         relay.subscriber(flushing)
         relay.mark("m")
-        relay.flush(timeout=3.0)
+        relay.flush(timeout=20.0)
         assert [timed_out for timed_out, _ in reports] == [True], "its own event is still pending"
-        assert reports[0][1] < 1.0
+        assert reports[0][1] < 10.0
 
     def test_an_async_subscriber_may_flush_too(self, relay):
         took = []
 
         async def flushing(event):
             began = time.monotonic()
-            relay.flush(timeout=5.0)
+            relay.flush(timeout=20.0)
             took.append(time.monotonic() - began)
 
         relay.subscriber(flushing)
         relay.mark("m")
-        assert not relay.flush(timeout=3.0).timed_out
-        assert took[0] < 1.0
+        assert not relay.flush(timeout=20.0).timed_out
+        assert took[0] < 10.0
 
     def test_a_subscriber_may_make_managed_calls(self, relay):
         seen = []
@@ -306,7 +304,7 @@ class TestReentrance:
 
         relay.subscriber(calling)
         relay.mark("m")
-        relay.flush(timeout=2.0)
+        relay.flush(timeout=20.0)
         assert seen == [1]
 
     def test_registering_while_others_count_and_flush(self, relay):
@@ -352,7 +350,7 @@ class TestShapes:
         relay.subscriber(later)
         relay.subscriber(Later(), name="object")
         relay.mark("m")
-        assert relay.flush(timeout=3.0) == (2, 0, 0, False)
+        assert relay.flush(timeout=20.0) == (2, 0, 0, False)
         assert seen == ["m", "m"]
 
     def test_batches_hold_everything_once_and_in_order(self, relay):
@@ -368,7 +366,7 @@ class TestShapes:
         expected = [f"m{n}" for n in range(1_000)]
         for name in expected:
             relay.mark(name)
-        assert relay.flush(timeout=3.0) == (1_000, 0, 0, False)
+        assert relay.flush(timeout=20.0) == (1_000, 0, 0, False)
         assert exporter == expected
         assert len(exporter.sizes) < 1_000, "several at a time"
 
@@ -381,7 +379,7 @@ class TestShapes:
         exporter = Exporter()
         relay.subscriber(exporter)
         relay.mark("m")
-        relay.flush(timeout=3.0)
+        relay.flush(timeout=20.0)
         assert exporter == ["m"]
 
     def test_events_are_delivered_without_a_flush(self, relay):
@@ -389,7 +387,7 @@ class TestShapes:
         relay.subscriber(seen)
         for n in range(3):  # before, during and after the worker's sleep
             relay.mark(f"m{n}")
-            wait_for(lambda n=n: len(seen) == n + 1, 1.0)
+            wait_for(lambda n=n: len(seen) == n + 1)
             time.sleep(0.15 * n)
 
 
@@ -399,7 +397,7 @@ class Exporter(Names):
 
     def flush(self, timeout):
         self.calls.append(("flush", len(self)))
-        assert 0 <= timeout <= 5.0
+        assert 0 <= timeout <= 20.0
 
     def close(self, timeout):
         self.calls.append(("close", len(self)))
@@ -410,7 +408,7 @@ class TestFlushAndShutdown:
         exporter = Exporter()
         relay.subscriber(exporter)
         relay.mark("m")
-        relay.flush(timeout=5.0)
+        relay.flush(timeout=20.0)
         assert exporter.calls == [("flush", 1)]
 
     @pytest.mark.parametrize("error", [OSError, SystemExit])
@@ -424,7 +422,7 @@ class TestFlushAndShutdown:
         relay.subscriber(seen, name="b")
         for n in range(3):
             relay.mark(f"m{n}")
-            assert not relay.flush(timeout=2.0).timed_out
+            assert not relay.flush(timeout=20.0).timed_out
         assert len(seen) == 3
 
     def test_shutdown_delivers_closes_once_and_drops_what_comes_later(self):
@@ -432,11 +430,11 @@ class TestFlushAndShutdown:
         exporter = Exporter()
         relay.subscriber(exporter, name="exporter")
         scope = relay.open_scope("late", parent=None)
-        assert relay.shutdown(timeout=2.0) == (1, 0, 0, False)
-        assert relay.shutdown(timeout=2.0) == (1, 0, 0, False)
+        assert relay.shutdown(timeout=20.0) == (1, 0, 0, False)
+        assert relay.shutdown(timeout=20.0) == (1, 0, 0, False)
         relay.mark("m")
         scope.close()
-        assert relay.flush(timeout=1.0) == (1, 0, 2, False)
+        assert relay.flush(timeout=20.0) == (1, 0, 2, False)
         assert exporter.calls == [("flush", 1), ("close", 1)]
         assert relay.stats()["subscribers"]["exporter"]["dropped"] == {"shutdown": 2}
 
@@ -445,8 +443,8 @@ class TestFlushAndShutdown:
         exporter = Exporter()
         relay.subscriber(exporter)
         threads = threading.active_count()
-        relay.flush(timeout=1.0)
-        relay.shutdown(timeout=1.0)
+        relay.flush(timeout=20.0)
+        relay.shutdown(timeout=20.0)
         assert threading.active_count() == threads
         assert exporter.calls[-1] == ("close", 0)
 
@@ -460,7 +458,7 @@ class TestFlushAndShutdown:
         relay.subscriber(on_event)
         for _ in range(9):
             relay.mark("m")
-        relay.shutdown(timeout=2.0)
+        relay.shutdown(timeout=20.0)
         wait_for(lambda: set(threading.enumerate()) <= before)
 
     def test_shutdown_gives_up_what_a_stuck_subscriber_leaves(self):
@@ -469,10 +467,10 @@ class TestFlushAndShutdown:
         relay.subscriber(gate)
         for _ in range(100):
             relay.mark("m")
-        gate.inside.wait(2)
+        assert gate.inside.wait(20)
         began = time.monotonic()
         report = relay.shutdown(timeout=0.6)
-        assert time.monotonic() - began < 0.9
+        assert time.monotonic() - began < 10.0, "the stuck one would take twenty seconds"
         assert report.timed_out
         gate.free.set()
         wait_for(lambda: relay.stats()["subscribers"]["gate"]["pending"] == 0)
@@ -485,12 +483,12 @@ class TestFlushAndShutdown:
         done = threading.Event()
 
         def ending(event):
-            relay.shutdown(timeout=5.0)
+            relay.shutdown(timeout=20.0)
             done.set()
 
         relay.subscriber(ending)
         relay.mark("m")
-        assert done.wait(1.0)
+        assert done.wait(10.0)
 
 
 class TestPreparation:
@@ -508,8 +506,8 @@ class TestPreparation:
             relay.mark(name, data={"secret": name})
         began = time.monotonic()
         with caplog.at_level(logging.WARNING, logger="relay"):
-            report = relay.flush(timeout=10.0)
-        assert time.monotonic() - began < 5.0
+            report = relay.flush(timeout=20.0)
+        assert time.monotonic() - began < 15.0
         assert report == (3, 0, 0, False)
         assert [(event.name, event.data) for event in seen] == [("one", None), ("two", None), ("three", None)]
         assert calls == ["one"]
@@ -517,7 +515,7 @@ class TestPreparation:
         free.set()
         wait_for(lambda: not relay.dispatcher._hung)
         relay.mark("four", data={"n": 4})
-        assert relay.flush(timeout=5.0).pending == 0
+        assert relay.flush(timeout=20.0).pending == 0
         assert [event.data for event in seen[3:]] == [{"n": 4}]
 
     def test_an_injector_that_hangs_adds_nothing_and_sanitizers_still_run(self, relay):
@@ -526,7 +524,7 @@ class TestPreparation:
         relay.register("metadata_injector", lambda event: {"late": free.wait(20)}, name="stuck")
         relay.register("sanitizer", lambda event: event.replace(data="clean"), name="clean")
         relay.mark("one", data="dirty")
-        assert relay.flush(timeout=10.0) == (1, 0, 0, False)
+        assert relay.flush(timeout=20.0) == (1, 0, 0, False)
         assert (seen[0].data, seen[0].metadata) == ("clean", None)
         free.set()
 
@@ -549,11 +547,11 @@ def test_accounts_of_subscribers_with_one_name_are_kept_apart(relay):
     one, two = Names(), Names()
     relay.register("subscriber", one, name="same")
     relay.mark("first")
-    assert relay.flush(timeout=3.0).pending == 0
+    assert relay.flush(timeout=20.0).pending == 0
     with relay.scope("agent") as scope:
         scope.register("subscriber", two, name="same")  # here only
         relay.mark("second")
-    assert relay.flush(timeout=3.0).pending == 0
+    assert relay.flush(timeout=20.0).pending == 0
     found = relay.stats()["subscribers"]
     assert {label: account["delivered"] for label, account in found.items()} == {"same": 4, "same#2": 2}
 
@@ -565,7 +563,7 @@ def test_runtimes_that_live_for_a_moment_leave_no_thread():
         runtime.subscriber(lambda event: None)
         runtime.mark("only")
         watchers.append(runtime.dispatcher._watcher)
-        runtime.shutdown(timeout=5.0)
+        runtime.shutdown(timeout=20.0)
     for watcher in watchers:
         watcher.join(10.0)
         assert not watcher.is_alive()

@@ -53,11 +53,11 @@ def seen():
     def run(data, **options):
         events.clear()
         runtime.open_scope("work", input=data, **options).close(output=data)
-        assert not runtime.flush(timeout=10.0).timed_out
+        assert not runtime.flush(timeout=20.0).timed_out
         return list(events)
 
     yield run
-    runtime.shutdown(timeout=1.0)
+    runtime.shutdown(timeout=20.0)
 
 
 @pytest.mark.parametrize("metadata", [None, {"team": "a"}, {"deep": {"n": [1]}}], ids=repr)
@@ -115,7 +115,7 @@ def test_what_is_not_uneventful_is_written_carefully(status):
     runtime, events = Relay(), []
     with runtime.subscriber(events.append):
         runtime.open_scope("work").close(status=status)
-        runtime.flush(timeout=10.0)
+        runtime.flush(timeout=20.0)
     assert quick_line(msgspec.structs.replace(events[1])) is None
     assert events[1].to_dict()["metadata"]["relay.status"] == status
-    runtime.shutdown(timeout=1.0)
+    runtime.shutdown(timeout=20.0)

@@ -198,7 +198,7 @@ def test_hook_relay_sanitize(host, runtime):
     host.register(plugin(relay_sanitize=lambda event: event.replace(data="gone")), name="clean")
     runtime.subscriber(events.append, name="sink")
     runtime.mark("m", data="secret")
-    runtime.flush(2.0)
+    runtime.flush(20.0)
     assert [event.data for event in events] == ["gone"]
 
 
@@ -207,7 +207,7 @@ def test_hook_relay_event_metadata(host, runtime):
     host.register(plugin(relay_event_metadata=lambda event: {"region": "eu"}), name="region")
     runtime.subscriber(events.append, name="sink")
     runtime.mark("m", metadata={"k": 1})
-    runtime.flush(2.0)
+    runtime.flush(20.0)
     assert dict(events[0].metadata) == {"k": 1, "region": "eu"}
 
 
@@ -221,7 +221,7 @@ def test_hook_relay_event(host, runtime):
         assert list(runtime.stats()["subscribers"]) == ["sink.relay_event"]
         runtime.mark("seen")
     runtime.mark("not seen")
-    runtime.flush(2.0)
+    runtime.flush(20.0)
     assert [event.name for event in events] == ["seen"]  # what was emitted before is delivered before it goes
 
 

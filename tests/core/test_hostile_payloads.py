@@ -146,9 +146,9 @@ def relay():
         runtime.lines = []
         runtime.subscriber(lambda event: runtime.lines.append(event.to_json()))
         runtime.scope("warm", input={"a": object()}).open().close(output=[b""])
-        runtime.flush(timeout=5.0)
+        runtime.flush(timeout=20.0)
         yield runtime
-        runtime.shutdown(timeout=1.0)
+        runtime.shutdown(timeout=20.0)
 
 
 @pytest.fixture(autouse=True)

@@ -24,7 +24,7 @@ def to_file(event):
 """
 
 
-def run(tmp_path, program, *, seconds=20.0, env=None, code=0):
+def run(tmp_path, program, *, seconds=40.0, env=None, code=0):
     """Run a program in an interpreter of its own; gives what its subscriber has written, and its output."""
     script = tmp_path / "program.py"
     script.write_text(PRELUDE + textwrap.dedent(program))
@@ -113,7 +113,7 @@ class TestExit:
             relay.mark("main")
             time.sleep(0.05)
             """,
-            seconds=15.0,
+            seconds=40.0,
         )
         assert "main" in [name for *_, name in lines]
         assert done.stderr == ""
@@ -127,7 +127,7 @@ class TestExit:
             for n in range(50):
                 relay.mark(f"m{n}")
             """,
-            seconds=15.0,
+            seconds=40.0,
         )
         assert len(lines) == 50
         assert done.stderr == ""
@@ -142,7 +142,7 @@ class TestExit:
             relay.subscriber(stuck)
             relay.mark("m")
             """,
-            seconds=15.0,
+            seconds=40.0,
         )
 
     def test_after_a_flush_even_a_hard_exit_loses_nothing(self, tmp_path):
@@ -152,7 +152,7 @@ class TestExit:
             relay.subscriber(to_file)
             for n in range(100):
                 relay.mark(f"m{n}")
-            relay.flush(timeout=5.0)
+            relay.flush(timeout=20.0)
             os._exit(0)
             """,
         )
@@ -267,12 +267,12 @@ class TestForks:
             for attempt in range(100):
                 pid = os.fork()
                 if not pid:
-                    signal.alarm(5)
+                    signal.alarm(30)
                     got = []
                     relay.subscriber(lambda event: got.append(event.name), name="child")
                     with relay.scope("child"):
                         pass
-                    report = relay.flush(timeout=2.0)
+                    report = relay.flush(timeout=20.0)
                     os._exit(0 if got == ["child", "child"] and not report.timed_out else 1)
                 bad += os.waitpid(pid, 0)[1] != 0
             stop.append(1)
@@ -322,8 +322,8 @@ class TestDisabled:
     assert asyncio.run(relay.scope("d")(adouble)(2)) == 4
     relay.inject()
     assert relay.bind(lambda: 5)() == 5
-    assert relay.flush(timeout=1.0) == (0, 0, 0, False)
-    relay.shutdown(timeout=1.0)
+    assert relay.flush(timeout=20.0) == (0, 0, 0, False)
+    relay.shutdown(timeout=20.0)
     assert seen == []
     assert [t.name for t in threading.enumerate()] == ["MainThread"]
     print("unchanged")
@@ -394,7 +394,7 @@ class TestImport:
             note()
             relay.subscriber(lambda event: None)
             relay.guardrail("tool")(lambda call: None)
-            relay.flush(timeout=1.0)
+            relay.flush(timeout=20.0)
             note()
             relay.mark("m")
             note()

@@ -196,7 +196,7 @@ def test_a_subscriber_gets_pairs(rec):
         handle.remove()
         rec.relay.subscriber(lambda e: late.append(e.name))
         rec.relay.mark("m")
-    rec.relay.flush(timeout=5.0)
+    rec.relay.flush(timeout=20.0)
     assert (early, late) == (["s", "s"], ["m"])
 
 
@@ -206,7 +206,7 @@ def test_a_local_subscriber_sees_below_its_scope_and_its_end(rec):
         scope.subscriber(lambda e: seen.append(e.name))
         rec.relay.mark("in")
     rec.relay.mark("out")
-    rec.relay.flush(timeout=5.0)
+    rec.relay.flush(timeout=20.0)
     assert seen == ["in", "s"]
 
 
@@ -587,7 +587,7 @@ def test_no_cycle_keeps_what_a_failed_call_held(rec):
             rec.relay.call_tool("t", held, fails)
         except ValueError:
             pass
-        rec.relay.flush(timeout=5.0)
+        rec.relay.flush(timeout=20.0)
         rec.events.clear()
         del held
         assert gone() is None
@@ -694,7 +694,7 @@ def test_without_a_subscriber_no_observer_runs():
     runtime.metadata_injector(lambda e: ran.append(e) or {})
     runtime.call_tool("t", {}, lambda args: None)
     runtime.mark("m")
-    assert runtime.flush(timeout=1.0).pending == 0
+    assert runtime.flush(timeout=20.0).pending == 0
     assert ran == []
 
 

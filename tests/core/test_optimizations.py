@@ -354,7 +354,7 @@ def test_misuse_is_told_whether_or_not_somebody_observes(fields, said, observed)
     runtime.register("request_intercept", told_by({"producer": "p", "kind": "k", **fields}), target="llm", name="wrong")
     with pytest.raises(relay.UsageError, match=said):
         runtime.call_llm("openai", REQUEST, lambda request: ANSWER)
-    runtime.shutdown(timeout=2.0)
+    runtime.shutdown(timeout=20.0)
 
 
 def test_nobody_observes_nothing_is_kept():

@@ -191,7 +191,7 @@ class ScopeMachine(RuleBasedStateMachine):
             assert current is None or current is self.opened[current.uuid]
 
     def teardown(self):
-        report = self.relay.flush(timeout=5.0)
+        report = self.relay.flush(timeout=20.0)
         try:
             assert report == (len(self.events), 0, 0, False)
             assert "faults" not in self.relay.stats()["counters"]
@@ -199,7 +199,7 @@ class ScopeMachine(RuleBasedStateMachine):
         finally:
             for worker in self.workers:
                 worker(None)
-            self.relay.shutdown(timeout=1.0)
+            self.relay.shutdown(timeout=20.0)
 
 
 TestScopeMachine = ScopeMachine.TestCase
@@ -267,10 +267,10 @@ def test_any_interleaving_of_tasks_gives_a_tree(tasks, in_threads):
             await asyncio.gather(*(run(todo) for todo in tasks))
 
         asyncio.run(main())
-    assert not relay.flush(timeout=5.0).timed_out
+    assert not relay.flush(timeout=20.0).timed_out
     tools = {event.uuid for event in events if event.kind == "scope" and event.name == "t"}
     assert_tree(events, opened | tools, closed | tools)
-    relay.shutdown(timeout=1.0)
+    relay.shutdown(timeout=20.0)
 
 
 levels = st.lists(

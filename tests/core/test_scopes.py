@@ -715,9 +715,9 @@ def test_the_only_subscriber_may_come_to_a_scope_that_is_open():
     scope = runtime.open_scope("late", parent=None)
     scope.subscriber(lambda event: seen.append((event.name, event.scope_category, event.data)))
     scope.close(output=1)
-    runtime.flush(timeout=5.0)
+    runtime.flush(timeout=20.0)
     assert seen == [("late", "end", 1)]
-    runtime.shutdown(timeout=5.0)
+    runtime.shutdown(timeout=20.0)
 
 
 def test_a_subscriber_of_the_runtime_that_comes_late_does_not_see_the_end_of_what_it_saw_no_start_of():
@@ -726,9 +726,9 @@ def test_a_subscriber_of_the_runtime_that_comes_late_does_not_see_the_end_of_wha
     scope.sanitizer(lambda event: event)
     runtime.subscriber(seen.append)
     scope.close()
-    runtime.flush(timeout=5.0)
+    runtime.flush(timeout=20.0)
     assert seen == []
-    runtime.shutdown(timeout=5.0)
+    runtime.shutdown(timeout=20.0)
 
 
 @pytest.mark.parametrize("metadata", ["abc", 5, [1]])
@@ -782,8 +782,8 @@ def test_a_frozen_profile_is_merged_like_any_other():
     runtime.subscriber(seen.append)
     for frozen in (Frozen({"model_name": "m"}), Frozen(freeze({"model_name": "m"}))):
         runtime.open_scope("call", "llm", profile=frozen).close(profile={"tool_call_id": "t"})
-    runtime.flush(timeout=5.0)
+    runtime.flush(timeout=20.0)
     assert [event.category_profile for event in seen if event.scope_category == "end"] == [
         {"model_name": "m", "tool_call_id": "t"}
     ] * 2
-    runtime.shutdown(timeout=5.0)
+    runtime.shutdown(timeout=20.0)

@@ -113,7 +113,7 @@ def exporters(tmp_path, monkeypatch):
         configure(runtime, path)
         assert {record.state for record in host_of(runtime).records() if record.name == "observability"} == {"active"}
         yield runtime, path, collector
-        runtime.shutdown(timeout=5)
+        runtime.shutdown(timeout=20.0)
 
 
 def test_S01_no_planted_credential_reaches_any_output(exporters, tmp_path, caplog, capfd):
@@ -130,7 +130,7 @@ def test_S01_no_planted_credential_reaches_any_output(exporters, tmp_path, caplo
     assert not runtime.flush(timeout=20).timed_out
     rows = host_of(runtime).doctor()
     stats = json.dumps(runtime.stats(), default=str)
-    runtime.shutdown(timeout=10)
+    runtime.shutdown(timeout=20.0)
     seen = {file.name: file.read_bytes() for file in (tmp_path / "runs").rglob("*") if file.is_file()}
     kinds = {name.partition("-")[0].partition(".")[0] for name in seen}
     assert {"events", "trajectory", "genai", "full", "openinference"} <= kinds
@@ -160,8 +160,8 @@ def test_S01_no_command_shows_one(exporters, words, tmp_path, monkeypatch):
     runtime, path, _ = exporters
     for text, _gone in PLANTED[::6]:
         tell_everywhere(runtime, text)
-    runtime.flush(timeout=10)
-    runtime.shutdown(timeout=10)
+    runtime.flush(timeout=20.0)
+    runtime.shutdown(timeout=20.0)
     monkeypatch.setenv("RELAY_ADAPTERS", "none")  # doctor would import their frameworks
     places = {"FILE": str(tmp_path / "runs" / "events.jsonl"), "TOML": str(path)}
     done = CliRunner().invoke(cli, [places.get(word, word) for word in words])
@@ -178,7 +178,7 @@ def test_S01_variables_of_the_environment_are_not_recorded(monkeypatch):
     with EventRecorder(runtime) as recorder:
         with runtime.scope("trip", "agent"):
             runtime.call_tool("t", {}, lambda _args: None)
-        runtime.flush(timeout=5)
+        runtime.flush(timeout=20.0)
     assert CONFIGURED.encode() not in b"".join(event.to_json() for event in recorder.events)
 
 
@@ -225,8 +225,8 @@ def test_S03_every_reader_gets_the_scrubbed_event_only():
     with runtime.scope(text, "agent", input=text) as scope:
         scope.subscriber(told.append, name="local")
         runtime.mark("m", text)
-    runtime.flush(timeout=5)
-    runtime.shutdown(timeout=5)
+    runtime.flush(timeout=20.0)
+    runtime.shutdown(timeout=20.0)
     assert len(told) >= 9
     final = [event for event in told if event.metadata.get("injected")]
     assert final
@@ -240,7 +240,7 @@ def test_S03_what_a_sanitizer_puts_in_is_scrubbed_too():
     runtime.sanitizer(lambda event: event.replace(data={"added": text}, name=f"now {text}"))
     with EventRecorder(runtime) as recorder:
         runtime.mark("m")
-        runtime.flush(timeout=5)
+        runtime.flush(timeout=20.0)
     (event,) = recorder.events
     assert gone not in event.to_json().decode()
     assert REDACTED in event.to_json().decode()
@@ -261,7 +261,7 @@ def test_S04_a_sanitizer_that_fails_hides_the_payload_and_keeps_the_event(answer
     with EventRecorder(runtime) as recorder:
         with runtime.scope("trip", "agent", input={"private": "correcthorse"}, metadata={"m": "correcthorse"}):
             pass
-        runtime.flush(timeout=5)
+        runtime.flush(timeout=20.0)
     assert [event.scope_category for event in recorder.events] == ["start", "end"]
     assert "correcthorse" not in "".join(event.to_json().decode() for event in recorder.events)
 

@@ -59,7 +59,7 @@ def test_R01_an_error_of_the_work_comes_through_beside_them(relay):
     relay.subscriber(failing)
     with pytest.raises(ZeroDivisionError):
         relay.call_tool("divide", 0, lambda n: 1 / n)
-    relay.flush(timeout=2.0)
+    relay.flush(timeout=20.0)
     assert_account(relay, "failing", 2, dropped={"error": 2})
 
 

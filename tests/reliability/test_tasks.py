@@ -44,7 +44,7 @@ class Ledger:
 def relay():
     made = Relay()
     yield made
-    made.shutdown(timeout=5.0)
+    made.shutdown(timeout=20.0)
 
 
 @pytest.fixture
@@ -154,11 +154,11 @@ def test_R25_a_loop_that_is_closed_over_its_tasks(relay, ledger):
     loop.close()
     del tasks, task
     gc.collect()
-    relay.flush(timeout=5.0)
+    relay.flush(timeout=20.0)
     assert ledger.starts >= 10
     assert_account(relay, "ledger", ledger.events, dropped={})
     asyncio.run(victim(relay, 11))  # another loop works
-    relay.flush(timeout=5.0)
+    relay.flush(timeout=20.0)
     assert ledger.statuses["ok"] >= 5
 
 
@@ -180,7 +180,7 @@ def test_R25_async_subscribers_and_policy_outlive_the_loops_of_the_program(relay
     for n in range(5):
         assert asyncio.run(relay.acall_tool(f"t{n}", n, tool)) == n  # a loop of its own each time
         assert relay.call_tool(f"s{n}", n, lambda n: n) == n  # the guardrail runs on the helper loop
-    assert not relay.flush(timeout=10.0).timed_out
+    assert not relay.flush(timeout=20.0).timed_out
     assert [name for name in seen if name[0] in "ts"].count("t0") == 2
     assert_account(relay, "later", len(seen), dropped={})
 

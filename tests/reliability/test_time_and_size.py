@@ -25,7 +25,7 @@ NOW = 1_800_000_000 * 10**9
 def relay():
     made = Relay()
     yield made
-    made.shutdown(timeout=5.0)
+    made.shutdown(timeout=20.0)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_R29_a_clock_that_jumps(tmp_path, name, times):
     for n in range(4):
         with relay.scope(f"s{n}"):
             assert relay.call_tool("t", n, lambda n: n) == n
-    report = relay.shutdown(timeout=5.0)
+    report = relay.shutdown(timeout=20.0)
     assert (report.pending, report.timed_out) == (0, False)
     lines = (tmp_path / "e.jsonl").read_bytes().splitlines()
     assert len(lines) == 16, exporter.stats()
@@ -66,7 +66,7 @@ def test_R29_durations_and_order_do_not_follow_the_systems_clock(tmp_path, monke
         shift[0] = -3_600 * 10**9
         with relay.scope("inner"):
             time.sleep(0.01)
-    relay.shutdown(timeout=5.0)
+    relay.shutdown(timeout=20.0)
     events = [parse_event(line) for line in (tmp_path / "e.jsonl").read_bytes().splitlines()]
     span = {}
     for event in events:
@@ -149,7 +149,7 @@ def test_R31_the_lag_that_relay_adds_to_an_event_loop(tmp_path, figure):
     relay = Relay()
     relay.register("subscriber", AtofExporter(tmp_path / "e.jsonl"))
     attached = asyncio.run(main(relay))
-    assert not relay.flush(timeout=10.0).timed_out
+    assert not relay.flush(timeout=20.0).timed_out
     assert_account(relay, "atof", 4_000, dropped={})
     figure(f"R31, 99th percentile of the loop's lag {bare:.1f} ms bare, {attached:.1f} ms with a file")
     assert attached - bare <= 10  # 5 in peace
@@ -200,7 +200,7 @@ def test_R35_the_same_bytes_whatever_the_hash_seed(tmp_path):
         with runtime.scope("trip", "agent", input={"z": 1, "a": 2, "tags": list("bacd")}):
             runtime.call_tool("search", {"q": [str(n) for n in range(20)]}, lambda args: {"hits": "xyz"})
             runtime.mark("m", data={"api_key": "sk-1234567890abcdefghijklmn"}, metadata={"k2": 1, "k1": 2})
-        runtime.shutdown(5.0)
+        runtime.shutdown(20.0)
         """
     made = set()
     for seed in ("0", "1", "12345"):
@@ -231,7 +231,7 @@ def test_R26_a_generator_that_moves_between_threads(relay):
         thread = threading.Thread(target=step)
         thread.start()
         thread.join()
-    relay.flush(timeout=5.0)
+    relay.flush(timeout=20.0)
     assert got == [0, 1, 2, 3, None]
     assert relay.current() is None
     ends = [event.name for event in seen if event.kind == "scope" and event.scope_category == "end"]

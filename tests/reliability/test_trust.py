@@ -71,7 +71,7 @@ def test_S06_names_cannot_write_control_sequences(tmp_path, words):
         runtime.mark(HOSTILE, {HOSTILE: HOSTILE})
         with runtime.scope("fails"):
             raise KeyError(HOSTILE)
-    runtime.shutdown(timeout=5)
+    runtime.shutdown(timeout=20.0)
     data = path.read_bytes()
     assert all(json.loads(row) for row in data.splitlines())
     assert data.count(b"\n") == 6
@@ -91,8 +91,8 @@ def test_S06_a_name_cannot_forge_a_log_line(caplog):
         register(broken, name=f"x\nERROR root: forged by {register.__name__} {HOSTILE}")
     runtime.guardrail("tool", name=f"x\nforged {HOSTILE}", on_error="allow")(broken)
     runtime.call_tool(f"x\nforged {HOSTILE}", {}, lambda _args: None)
-    runtime.flush(timeout=5)
-    runtime.shutdown(timeout=5)
+    runtime.flush(timeout=20.0)
+    runtime.shutdown(timeout=20.0)
     records = told(caplog, "relay")
     assert len(records) >= 3
     for record in records:
@@ -175,7 +175,7 @@ def test_S10_whatever_the_umask_files_are_for_their_owner_only(tmp_path, mask):
         for _ in range(20):
             with runtime.scope("trip", "agent"):
                 runtime.call_llm("m", {"messages": []}, lambda _request: {"choices": []}, **LLM)
-        runtime.shutdown(timeout=10)
+        runtime.shutdown(timeout=20.0)
         events = sorted((tmp_path / "new" / "runs").glob("events*.jsonl"))
         relay_command("convert", events[0], "--out", tmp_path / "new" / "made")
     finally:
@@ -231,8 +231,8 @@ def test_S11_a_redirect_is_not_followed(tmp_path, kind, monkeypatch):
             configure(runtime, path)
             with runtime.scope("trip", "agent"):
                 pass
-            runtime.flush(timeout=1)
-            runtime.shutdown(timeout=2)
+            runtime.flush(timeout=20.0)
+            runtime.shutdown(timeout=20.0)
             wait_for(lambda: collector.requests)
         assert elsewhere.requests == []
 
@@ -291,7 +291,7 @@ LOUD = "import pathlib\npathlib.Path(__file__).with_name('was_imported').write_t
 def test_S13_what_is_merely_installed_is_not_imported(tmp_path, install):
     site = install("acme_unknown", LOUD)
     env = {"PYTHONPATH": str(site), "XDG_CONFIG_HOME": str(tmp_path / "none")}
-    run(tmp_path, "relay.configure(); relay.autoload(); relay.mark('m'); print(relay.flush(5).pending)", env=env)
+    run(tmp_path, "relay.configure(); relay.autoload(); relay.mark('m'); print(relay.flush(20.0).pending)", env=env)
     for words in ("plugins", "doctor", "config"):
         text = f"""
             from relay_core.cli import main
@@ -392,7 +392,7 @@ def test_S14_what_a_plugin_registered_in_bulk_goes_with_it():
     with pytest.raises(relay_core.PluginError, match="MemoryError: enough"):
         PluginHost(runtime).register(Endless(), name="endless")
     runtime.mark("m")
-    assert not runtime.flush(timeout=5).timed_out
+    assert not runtime.flush(timeout=20.0).timed_out
     assert sum(account["accepted"] for account in runtime.stats()["subscribers"].values()) == 0
     assert runtime._global.entries == ()
 
@@ -437,7 +437,7 @@ def test_S15_a_cloned_repository_turns_nothing_on_and_nothing_off(tmp_path, inst
         relay.subscriber(seen.append, name="seen")
         with relay.scope("trip", "agent", input={"password": "correcthorse"}):
             pass
-        relay.flush(5)
+        relay.flush(20.0)
         told = "".join(event.to_json().decode() for event in seen)
         print(json.dumps([len(seen), "correcthorse" in told, sorted(relay.stats()["subscribers"]), touched]))
     """
@@ -503,7 +503,7 @@ def test_S18_S25_a_run_opens_its_file_and_nothing_else(tmp_path):
             with runtime.scope("trip", "agent", input={"cmd": "__import__('os').system('id')", "$ref": "file:///etc/passwd"}):
                 runtime.call_tool("t", {"!!python/object": "x"}, lambda args: {"__reduce__": 1})
                 runtime.call_llm("m", {"messages": []}, lambda request: {"ok": 1})
-            runtime.flush(5)
+            runtime.flush(20.0)
         with kept.subscriber(warm):  # what is loaded late is loaded now
             work(kept)
         watched = ("socket.", "subprocess.", "os.system", "os.exec", "os.posix_spawn", "ctypes.", "marshal.", "pickle.", "urllib.")
@@ -517,7 +517,7 @@ def test_S18_S25_a_run_opens_its_file_and_nothing_else(tmp_path):
         quiet = [row for row in touched if row[0] not in ("open",) or not row[1].endswith((".py", ".pyc"))]
         kept.subscriber(exporter)
         work(kept)
-        kept.shutdown(5)
+        kept.shutdown(20.0)
         loud = [row for row in touched[len(quiet):] if not row[1].endswith((".py", ".pyc"))]
         print(json.dumps([quiet, loud]))
     """

@@ -168,12 +168,16 @@ class _Managed:
             except Blocked as blocked:
                 return self.blocked(blocked)
 
+    def is_executed(self) -> bool:
+        """Tell whether execution intercepts are around the call."""
+        chain = place(self.relay, CURRENT)[1].llm
+        return chain is not None and bool(chain.executions)
+
     async def before(self, *, wait: bool) -> tuple[Any, dict[str, Any]]:
         """Run guardrails and request intercepts alone; give input and options.
 
         Raises:
             Blocked: a guardrail said no.
-            UsageError: the call is sent to another model, which cannot be done here.
         """
         given, options = self.given, self.given_options
         with around_call(self.relay, self.frame) as is_managed:
@@ -184,7 +188,7 @@ class _Managed:
             call = await before(self.relay, chains.llm, call, wait)
             given, options, other = self.edited(call.request)
             if other is not None:
-                raise UsageError("stream_events(version='v3') of a wrapped model cannot be sent to another model")
+                raise UsageError("a request intercept cannot send a call to another model; an execution intercept can")
             return given, options
 
 
@@ -323,13 +327,28 @@ class ModelControl(Controlled):
                 await stream.aclose()
 
     def stream_events(self, input: Any, config: Any = None, *, version: str = "v2", **kwargs: Any) -> Any:  # noqa: A002  # see invoke
-        """Stream events. Those of version 3 come from an object of LangChain's: policy runs before it is made."""
+        """Stream events, under policy. It runs when the stream is made."""
         bare: Any = super().stream_events  # pyright: ignore[reportAttributeAccessIssue]  # see invoke
         managed = self._managed(input, kwargs) if version == "v3" else None
         if managed is None:
             return bare(input, config, version=version, **kwargs)
-        given, options = step_through(managed.before(wait=False))
-        return bare(given, config, version=version, **options)
+        if not managed.is_executed():
+            try:
+                given, options = step_through(managed.before(wait=False))
+            except Blocked as blocked:
+                return _event_streams().events_of(iter([managed.blocked(blocked)]))
+            return bare(given, config, version=version, **options)
+        plain: Any = super().stream  # pyright: ignore[reportAttributeAccessIssue]  # see invoke
+
+        def real(call: ModelCall) -> Iterator[Any]:
+            given, options, other = managed.edited(call)
+            source = (other.stream if other is not None else plain)(given, config, **options)
+            return managed.frame.stepping(managed.relay, source)
+
+        stream = managed.open_stream(real)
+        if stream is None:
+            return bare(input, config, version=version, **kwargs)
+        return _event_streams().events_of(iter([stream]) if isinstance(stream, str) else iter(stream))
 
     def astream_events(self, input: Any, config: Any = None, *, version: str = "v2", **kwargs: Any) -> Any:  # noqa: A002  # see invoke
         """Stream events, as `stream_events` does."""
@@ -337,9 +356,34 @@ class ModelControl(Controlled):
         managed = self._managed(input, kwargs) if version == "v3" else None
         if managed is None:
             return bare(input, config, version=version, **kwargs)
+        plain: Any = super().astream  # pyright: ignore[reportAttributeAccessIssue]  # see invoke
+
+        def real(call: ModelCall) -> AsyncIterator[Any]:
+            given, options, other = managed.edited(call)
+            source = (other.astream if other is not None else plain)(given, config, **options)
+            return managed.frame.astepping(managed.relay, source)
 
         async def opened() -> Any:
-            given, options = await managed.before(wait=True)
-            return await bare(given, config, version=version, **options)
+            if not managed.is_executed():
+                try:
+                    given, options = await managed.before(wait=True)
+                except Blocked as blocked:
+                    return _event_streams().aevents_of(_one(managed.blocked(blocked)))
+                return await bare(given, config, version=version, **options)
+            stream = await managed.aopen_stream(real)
+            if stream is None:
+                return await bare(input, config, version=version, **kwargs)
+            return _event_streams().aevents_of(_one(stream) if isinstance(stream, str) else aiter(stream))
 
         return opened()
+
+
+async def _one(words: str) -> AsyncIterator[str]:
+    yield words
+
+
+def _event_streams() -> Any:
+    """Load what few programs need, when they need it: it stands on parts of LangChain that are in beta."""
+    from relay_adapter_langchain import event_streams  # noqa: PLC0415  # see above
+
+    return event_streams

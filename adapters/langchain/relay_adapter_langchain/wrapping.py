@@ -2,39 +2,66 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import copy
+from typing import TYPE_CHECKING, Any, Final
 
 from langchain_core.language_models import BaseLanguageModel
-from langchain_core.runnables import RunnableParallel, RunnableSequence, RunnableWithFallbacks
-from langchain_core.runnables.base import RunnableBindingBase
+from langchain_core.runnables import (
+    RunnableBranch,
+    RunnableLambda,
+    RunnableParallel,
+    RunnableSequence,
+    RunnableWithFallbacks,
+)
+from langchain_core.runnables.base import RunnableBindingBase, RunnableEachBase
+from langchain_core.runnables.configurable import DynamicRunnable
+from langchain_core.runnables.passthrough import RunnableAssign
 from langchain_core.tools import BaseTool
 
+from relay_adapter_langchain.functions import is_function, with_held
+from relay_adapter_langchain.graphs import is_callable_node, is_graph, is_sequence, with_parts, wrap_graph
 from relay_adapter_langchain.models import wrap_model
 from relay_adapter_langchain.tools import wrap_tool
 from relay_core.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from relay_core.runtime import Relay
 
 __all__ = ["wrap"]
 
-_CONTAINERS = (RunnableSequence, RunnableParallel, RunnableBindingBase, RunnableWithFallbacks)
+_CONTAINERS: Final = (
+    RunnableSequence,
+    RunnableParallel,
+    RunnableBindingBase,
+    RunnableWithFallbacks,
+    RunnableBranch,
+    RunnableAssign,
+    RunnableEachBase,
+    DynamicRunnable,
+)
 
 
-def wrap(found: Any, relay: Relay | None = None, **options: Any) -> Any:
-    """Copy a model, a tool, a chain of them, or a list or mapping of them, with all models and tools under policy.
+def wrap(found: Any, relay: Relay | None = None, *, leave: Collection[str] = (), **options: Any) -> Any:
+    """Copy a model, a tool, a chain, a compiled graph, or a list or mapping of them, with models and tools under policy.
+
+    A graph keeps its nodes, steps, retries and checkpoints; what its nodes run are copies of the same classes. Either all
+    models and tools that its nodes can be seen to reach are under policy, or the graph is refused.
 
     Args:
-        found: what to wrap: a model, also with bound tools, retries or fallbacks; a tool; a sequence or parallel step;
-            a list, tuple or dict of these.
+        found: what to wrap: a model, also with bound tools, retries or fallbacks; a tool; a chain of them; a tool node; a
+            compiled graph, such as an agent; a list, tuple or dict of these.
         relay: the runtime; default the process-wide one.
+        leave: names of a graph's nodes that stay as they are, without policy; those of a subgraph as "node.inner".
         **options: as for `wrap_model` and `wrap_tool`.
 
     Returns:
         The copy. Parts without a model or a tool, such as prompts and functions, stay the same objects.
 
     Raises:
-        UsageError: nothing in it can be put under policy from outside, as in a compiled graph.
+        UsageError: there is no model and no tool in it; or a node of a graph reaches one where no copy can be put, for
+            instance in a global variable: it names the node, the model and the place.
 
     Example:
         >>> from langchain_core.language_models import FakeListChatModel
@@ -43,7 +70,7 @@ def wrap(found: Any, relay: Relay | None = None, **options: Any) -> Any:
         >>> chain.invoke("hello")
         'hi'
     """
-    made = _wrapped(found, relay, options)
+    made = _Wrapping(relay, leave, options).of(found)
     if made is found and not isinstance(found, list | tuple | dict):
         raise UsageError(
             f"wrap finds no model and no tool in {type(found).__name__}. Wrap the parts before the whole is made, use "
@@ -52,33 +79,92 @@ def wrap(found: Any, relay: Relay | None = None, **options: Any) -> Any:
     return made
 
 
-def _wrapped(found: Any, relay: Relay | None, options: dict[str, Any]) -> Any:
-    if isinstance(found, BaseLanguageModel):
-        return wrap_model(found, relay, **options)
-    if isinstance(found, BaseTool):
-        return wrap_tool(found, relay, **options)
-    if type(found) in (list, tuple):
-        return type(found)(_wrapped(item, relay, options) for item in found)
-    if type(found) is dict:
-        return {key: _wrapped(item, relay, options) for key, item in found.items()}
-    if not isinstance(found, _CONTAINERS):
+class _Wrapping:
+    """One call of `wrap`: what occurs twice in it is copied once."""
+
+    def __init__(self, relay: Relay | None, leave: Collection[str], options: dict[str, Any]) -> None:
+        self._relay = relay
+        self._leave = leave
+        self._options = options
+        self._at = ""  # the node of the graph around, as "node.inner."
+        self._graphs: set[int] = set()  # those that are done
+        self._made: dict[int, tuple[Any, Any]] = {}  # with the original, so that no id comes twice
+
+    def of(self, found: Any) -> Any:
+        """Give the copy of something, or itself where nothing in it is wrapped."""
+        if type(found) in (list, tuple):
+            return type(found)(self.of(item) for item in found)
+        if type(found) is dict:
+            return {key: self.of(item) for key, item in found.items()}
+        return self._part(found)
+
+    def _part(self, found: Any) -> Any:
+        known = self._made.get(id(found))
+        if known is None:
+            self._made[id(found)] = (found, found)  # for a function that holds itself
+            known = self._made[id(found)] = (found, self._copy(found))
+        return known[1]
+
+    def _copy(self, found: Any) -> Any:
+        if isinstance(found, BaseLanguageModel):
+            return wrap_model(found, self._relay, **self._options)
+        if isinstance(found, BaseTool):
+            return wrap_tool(found, self._relay, **self._options)
+        if isinstance(found, _CONTAINERS):
+            return self._container(found)
+        if isinstance(found, RunnableLambda):
+            return self._lambda(found)
+        if is_function(found):
+            return with_held(found, self._part)
+        if is_graph(found):
+            return self._graph(found)
+        if is_callable_node(found) or is_sequence(found):
+            return with_parts(found, self._part)
         return found
-    updates: dict[str, Any] = {}
-    for name, value in found.__dict__.items():
-        if isinstance(value, _PARTS):
-            made = _wrapped(value, relay, options)
+
+    def _graph(self, found: Any) -> Any:
+        at, names = self._at, found.nodes
+        here = [name.removeprefix(at) for name in self._leave if name.startswith(at)]
+        unknown = [name for name in here if name.partition(".")[0] not in names]
+        if unknown:
+            raise UsageError(
+                f"wrap: the graph {found.get_name()!r} has no node {unknown[0]!r} to leave; it has {', '.join(names)}"
+            )
+
+        def change(name: str, part: Any) -> Any:
+            self._at = f"{at}{name}."
+            try:
+                return self._part(part)
+            finally:
+                self._at = at
+
+        made = wrap_graph(found, change, here, self._graphs)
+        self._graphs.add(id(made))
+        return made
+
+    def _container(self, found: Any) -> Any:
+        updates: dict[str, Any] = {}
+        for name, value in found.__dict__.items():
+            made = self.of(value)
             if _differs(made, value):
                 updates[name] = made
-    return found.model_copy(update=updates) if updates else found
+        return found.model_copy(update=updates) if updates else found
 
-
-_PARTS = (BaseLanguageModel, BaseTool, list, tuple, dict, *_CONTAINERS)
+    def _lambda(self, found: Any) -> Any:
+        held = {name: found.__dict__[name] for name in ("func", "afunc") if name in found.__dict__}
+        made = {name: self._part(value) for name, value in held.items()}
+        if all(made[name] is held[name] for name in held):
+            return found
+        other = copy.copy(found)
+        other.__dict__.pop("deps", None)  # found once, and kept
+        other.__dict__.update(made)
+        return other
 
 
 def _differs(made: Any, value: Any) -> bool:
     """Tell whether something in it was wrapped; a list or mapping is always a new object."""
-    if isinstance(value, list | tuple):
-        return any(a is not b for a, b in zip(made, value, strict=True)) if type(value) in (list, tuple) else False
-    if isinstance(value, dict):
-        return type(value) is dict and any(made[key] is not value[key] for key in value)
+    if type(value) in (list, tuple):
+        return any(_differs(a, b) for a, b in zip(made, value, strict=True))
+    if type(value) is dict:
+        return any(_differs(made[key], value[key]) for key in value)
     return made is not value

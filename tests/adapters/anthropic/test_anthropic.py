@@ -335,7 +335,7 @@ with FakeProvider([Reply(text="Hi")]) as server:
         if hasattr(client, "_set_open_telemetry"):
             adapter.attach(client, runtime, native_spans="{choice}")
             client.messages.create(model="m", max_tokens=5, messages=[{{"role": "user", "content": "Hi"}}])
-            runtime.flush(5)
+            runtime.flush(20.0)
             assert seen == ["start", "end"], seen
             print(len(spans.get_finished_spans()))
         else:

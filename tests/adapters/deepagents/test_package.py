@@ -31,7 +31,7 @@ class Model(Scripted):
         return dict(super()._get_ls_params(stop=stop, **kwargs), ls_provider="openai")
 script = dict(go=[delegate("researcher", "dig")], dig=[call("search", query="cats")])
 print(ask(create_deep_agent(Model(script=script), subagents=[RESEARCHER], name="boss"))[-1].text)
-relay_core.flush(5.0)
+relay_core.flush(20.0)
 starts = [e for e in events if e.kind == "scope" and e.scope_category == "start"]
 print(json.dumps(asked), json.dumps([e.name for e in starts if e.category == "agent"]), sep="\\n")
 """

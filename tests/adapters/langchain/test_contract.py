@@ -259,3 +259,16 @@ class TestAgents(AgentContract):
 
     def made(self, relay, model, tools):
         return create_agent(model, tools=tools, middleware=[] if relay is None else [RelayMiddleware(relay)])
+
+
+class TestWrappedAgents(AgentContract):
+    """Agents of `create_agent` that somebody else has made, wrapped."""
+
+    growth_runs = 600  # see above
+
+    def made(self, relay, model, tools):
+        agent = create_agent(model, tools=tools)
+        return agent if relay is None else wrap(agent, relay)
+
+    def replaced(self, kind, result, text):
+        return text if kind == "llm" else super().replaced(kind, result, text)

@@ -64,4 +64,4 @@ def test_the_example_runs_and_leaks_nothing(tmp_path, monkeypatch):
     assert [name for category, name in starts if category == "llm"] == ["ChatOpenAI"] * 3
     assert module["HOUSE_RULE"] in text
     assert runtime.stats()["counters"] == {}
-    runtime.shutdown(timeout=2.0)
+    runtime.shutdown(timeout=20.0)

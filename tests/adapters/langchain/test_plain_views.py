@@ -45,8 +45,8 @@ def payloads(asked, answer):
     model.bind(
         tools=[{"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}], seed=3
     ).invoke(asked, {"callbacks": [RelayCallbackHandler(runtime)]})
-    runtime.flush(timeout=5.0)
-    runtime.shutdown(timeout=1.0)
+    runtime.flush(timeout=20.0)
+    runtime.shutdown(timeout=20.0)
     return [event for event in seen if event.category == "llm"]
 
 

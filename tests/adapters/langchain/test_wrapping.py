@@ -148,6 +148,116 @@ async def test_event_streams_of_version_3_are_guarded_and_rewritten(observed, pr
     assert [p.status for p in observed.scopes("llm")] == ["ok", "ok"]
 
 
+@pytest.mark.filterwarnings("ignore::langchain_core._api.beta_decorator.LangChainBetaWarning")
+class TestEventStreamsOfVersion3UnderExecutionIntercepts:
+    """The same control as around any stream, and the same events as without."""
+
+    @staticmethod
+    def acting(runtime, mode="sync", other=None):
+        cached = AIMessage("from the cache", tool_calls=[call("add", a=1, b=2)])
+
+        def loud(chunk):
+            return chunk.model_copy(update={"content": str(chunk.text).upper()})
+
+        async def given_whole():
+            yield cached
+
+        def act(given):
+            asked = given.view.last_user_text()
+            if asked == "cached":
+                return [cached]
+            if asked == "twice":
+                list((yield given))
+            if asked == "elsewhere":
+                given = given.replace(request=given.request.override(model=other))
+            chunks = yield given
+            return map(loud, chunks) if asked == "loud" else chunks
+
+        async def aact(given, proceed):
+            asked = given.view.last_user_text()
+            if asked == "cached":
+                return given_whole()
+            if asked == "twice":
+                [chunk async for chunk in await proceed(given)]
+            if asked == "elsewhere":
+                given = given.replace(request=given.request.override(model=other))
+            chunks = await proceed(given)
+            return (loud(chunk) async for chunk in chunks) if asked == "loud" else chunks
+
+        runtime.register("execution_intercept", act if mode == "sync" else aact, target="llm")
+
+    @staticmethod
+    async def read(model, asked, mode):
+        def run():
+            stream = model.stream_events(asked, version="v3")
+            return list(stream), str(stream.text), stream.output
+
+        if mode == "sync":
+            return await asyncio.to_thread(run)
+        stream = await model.astream_events(asked, version="v3")
+        events = [event async for event in stream]
+        return events, await stream.text, await stream
+
+    @pytest.mark.parametrize("mode", ["sync", "async"])
+    async def test_they_replace_retry_reroute_and_transform(self, observed, provider, mode):
+        with FakeProvider(lambda request: Reply(text="from the other")) as second:
+            self.acting(observed.relay, mode, openai(second, model="m-2"))
+            model = wrap_model(openai(provider), observed.relay)
+            _, text, message = await self.read(model, "cached", mode)
+            assert (text, message.tool_calls) == ("from the cache", [call("add", a=1, b=2)])
+            assert provider.requests == []
+            assert (await self.read(model, "twice", mode))[1] == "one two three"
+            assert len(provider.requests) == 2
+            assert (await self.read(model, "elsewhere", mode))[1] == "from the other"
+            assert (await self.read(model, "loud", mode))[1] == "ONE TWO THREE"
+        assert observed.scopes("llm")[0].status == "cached"
+        last = observed.scopes("llm")[-1]
+        assert last.status == "ok"
+        assert last.end["data"]["choices"][0]["message"]["content"] == "ONE TWO THREE"
+
+    @pytest.mark.parametrize("mode", ["sync", "async"])
+    async def test_the_events_are_those_of_the_bare_model(self, observed, provider, mode):
+        def plain(read):
+            events, text, message = read
+            for event in events:
+                event.pop("id", None)
+                event.pop("message_id", None)
+            return repr(events), text, repr(message.model_copy(update={"id": None}))
+
+        bare = plain(await self.read(openai(provider), "hi", mode))
+        self.acting(observed.relay, mode)
+        assert plain(await self.read(wrap_model(openai(provider), observed.relay), "hi", mode)) == bare
+
+    @pytest.mark.parametrize("mode", ["sync", "async"])
+    async def test_failures_and_blocks_reach_the_reader(self, observed, mode):
+        no_secrets(observed.relay)
+        with FakeProvider(lambda request: Failure(500)) as broken:
+            words = wrap_model(openai(broken), observed.relay, on_block="message")
+            assert (await self.read(words, "a secret", mode))[1] == "no secrets"
+            self.acting(observed.relay, mode)
+            assert (await self.read(words, "a secret", mode))[1] == "no secrets"
+            with pytest.raises(relay_core.Blocked):
+                await self.read(wrap_model(openai(broken), observed.relay), "a secret", mode)
+            assert broken.requests == []
+            with pytest.raises(Exception, match="500"):
+                await self.read(wrap_model(openai(broken), observed.relay), "hi", mode)
+        assert [p.status for p in observed.scopes("llm")] == ["error"]
+
+    async def test_what_is_left_early_is_cancelled(self, observed, provider):
+        self.acting(observed.relay, "async")
+        model = wrap_model(openai(provider), observed.relay)
+        begun = await model.astream_events("hi", version="v3")
+        async for _ in begun:
+            break
+        await begun.aclose()
+        never = await model.astream_events("hi", version="v3")
+        await never.aclose()
+        await until(lambda: len(observed.scopes("llm")) == 2)
+        assert {p.status for p in observed.scopes("llm")} <= {"cancelled", "ok"}
+        assert observed.scopes("llm")[1].status == "cancelled"
+        await until(lambda: not len(observed.table()))
+
+
 def test_requests_are_rewritten_for_all_ways(observed, provider):
     @observed.relay.request_intercept("llm")
     def edit(given):

@@ -60,7 +60,7 @@ def resume(path: str, answer: str) -> None:
     from langgraph.types import Command
 
     result = make(Path(path)).invoke(Command(resume=answer), {"configurable": {"thread_id": "t"}})
-    relay_core.flush(5.0)
+    relay_core.flush(20.0)
     sys.stdout.write(json.dumps({"result": result, "events": events}))
 
 

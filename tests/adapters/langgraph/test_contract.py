@@ -8,6 +8,7 @@ from langchain_core.messages import AIMessage, ToolMessage
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
 
+from relay_adapter_langchain import wrap
 from relay_adapter_langgraph import tool_node
 from relay_core.testing import AdapterCapabilities
 from tests.adapters.langchain.test_contract import (
@@ -89,6 +90,41 @@ class TestNodes(GraphContract):
     def batch_llm(self, relay, texts, body):
         BODY.set(body)
         return self.graph("sync").batch([{"text": text} for text in texts])
+
+
+class TestWrappedGraphs(TestNodes):
+    """The same graphs, made by somebody else and wrapped."""
+
+    capabilities = AdapterCapabilities(streaming=TestNodes.capabilities.streaming)
+
+    def wrapped(self, relay, key, make):
+        return self.once((relay, key), lambda: make() if relay is None else wrap(make(), relay))
+
+    def call_llm(self, relay, text, body):
+        BODY.set(body)
+        return self.wrapped(relay, "sync", lambda: self.graph("sync")).invoke({"text": text})["answer"]
+
+    async def acall_llm(self, relay, text, body):
+        BODY.set(body)
+        graph = self.wrapped(relay, "async", lambda: self.graph("async"))
+        return (await graph.ainvoke({"text": text}))["answer"]
+
+    def call_tool(self, relay, text, body):
+        BODY.set(body)
+        graph = self.wrapped(relay, "tool", lambda: self.tool_graph(ToolNode([sync_tool(play)])))
+        return graph.invoke(asked(text))["messages"][-1]
+
+    async def acall_tool(self, relay, text, body):
+        BODY.set(body)
+        graph = self.wrapped(relay, "atool", lambda: self.tool_graph(ToolNode([async_tool(play)])))
+        return (await graph.ainvoke(asked(text)))["messages"][-1]
+
+    def batch_llm(self, relay, texts, body):
+        BODY.set(body)
+        return self.wrapped(relay, "sync", lambda: self.graph("sync")).batch([{"text": text} for text in texts])
+
+    def replaced(self, kind, result, text):
+        return text if kind == "llm" else result.model_copy(update={"content": text})
 
 
 class TestToolNodes(GraphContract):

@@ -28,7 +28,7 @@ class Extension:
 def runtime():
     found = relay_core.Relay()
     yield found
-    found.shutdown(timeout=2.0)
+    found.shutdown(timeout=20.0)
 
 
 def run(runtime, name):
@@ -37,7 +37,7 @@ def run(runtime, name):
         inner = RunnableLambda(lambda n: n + 1, name=name)
         outer = RunnableLambda(inner.invoke, name="outer")
         assert outer.invoke(1, {"callbacks": [RelayCallbackHandler(runtime)]}) == 2
-        runtime.flush(2.0)
+        runtime.flush(20.0)
     return ends[0]
 
 

@@ -28,7 +28,7 @@ from langgraph.types import interrupt
 def work(n):
     return n + interrupt("how much?")
 work.invoke(1, {{"configurable": {{"thread_id": "t"}}}})
-relay_core.flush(5.0)
+relay_core.flush(20.0)
 print(json.dumps([[e.name, e.scope_category if e.kind == "scope" else "mark"] for e in events]))
 """
 

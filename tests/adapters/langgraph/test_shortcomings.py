@@ -191,4 +191,4 @@ def test_a_state_is_not_turned_into_text_where_nobody_looks(observed):
     looked.clear()
     graph.invoke({"seen": [shy]}, {"callbacks": [RelayGraphHandler(quiet)]})
     assert looked == bare
-    quiet.shutdown(timeout=1.0)
+    quiet.shutdown(timeout=20.0)

@@ -78,7 +78,7 @@ async def main():
             await runner.result()
         await manager.shutdown()
 asyncio.run(main())
-relay_core.flush(5.0)
+relay_core.flush(20.0)
 print(json.dumps(names))
 """
 

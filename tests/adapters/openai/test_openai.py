@@ -298,7 +298,7 @@ with FakeProvider(lambda request: Reply(text="Hi")) as provider:
     pid = os.fork()
     if not pid:
         client.chat.completions.create(model="m", messages=[{"role": "user", "content": "hi"}])
-        runtime.flush(5)
+        runtime.flush(20.0)
         os._exit(0 if seen == ["start", "end"] else 1)
     print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), seen)
     client.close()

@@ -35,7 +35,7 @@ def client(rec):
 
 
 def summary(rec):
-    rec.relay.flush(timeout=5.0)
+    rec.relay.flush(timeout=20.0)
     (end,) = [e for e in rec.events if e.kind == "scope" and e.category == "llm" and e.scope_category == "end"]
     return end.category_profile["annotated_response"]["optimization_summary"]
 

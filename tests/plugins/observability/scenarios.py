@@ -71,7 +71,7 @@ def play(name, subscriber=None, *, settings=None):
             runner.run(scenario(relay))
     else:
         scenario(relay)
-    report = relay.shutdown(timeout=10.0)
+    report = relay.shutdown(timeout=20.0)
     assert not report.timed_out, f"scenario {name!r}: {report}"
     assert relay.counters.get("faults", 0) == 0, relay.counters
     return events

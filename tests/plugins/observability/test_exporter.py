@@ -41,7 +41,7 @@ def test_events_become_lines(tmp_path):
     exporter = AtofExporter(tmp_path / "e.jsonl")
     exporter.on_event(event(0, data={"text": "two\nlines \u2028 and a ünïcode"}))
     exporter.on_batch([event(n) for n in range(1, 1000)])
-    assert exporter.flush(1.0) is True
+    assert exporter.flush(20.0) is True
     lines = exporter.path.read_bytes().split(b"\n")
     assert len(lines) == 1001 and lines[-1] == b""
     assert [parse_event(line).name for line in lines[:-1]] == [f"e{n}" for n in range(1000)]

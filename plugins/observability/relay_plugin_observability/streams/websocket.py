@@ -9,10 +9,12 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from relay_plugin_observability.streams.duplex import DuplexSocket
 from relay_plugin_observability.streams.transport import DeliveryError, failure_of, refusal, remaining, tls_context
 from relay_plugin_observability.streams.tunnel import open_socket
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Sequence
 
     from relay_plugin_observability.headers import Headers
@@ -120,7 +122,7 @@ class WebSocket:
         client = require_library()
         deadline, end = time.monotonic() + timeout, self._endpoint
         headers = self._headers.resolve()
-        options: dict[str, Any] = {"ssl": tls_context(self._ca_file)} if end.tls else {}
+        options: dict[str, Any] = {"ssl": _context(self._ca_file)} if end.tls else {}
         # With a socket of ours the library follows no redirect to another host, to which the headers would go as well,
         # and the proxy is that of the other transports, whatever the library's version knows of proxies.
         raw = open_socket(end, timeout)
@@ -156,6 +158,13 @@ class WebSocket:
     def _drop(self) -> None:
         self.abort()  # the library's thread ends by that
         self._socket = self._closer = None
+
+
+def _context(ca_file: str | None) -> ssl.SSLContext:
+    """Make a context whose sockets bear that the library reads and writes in two threads."""
+    context = tls_context(ca_file)
+    context.sslsocket_class = DuplexSocket
+    return context
 
 
 def _told(error: Exception) -> Exception:

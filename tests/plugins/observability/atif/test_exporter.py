@@ -152,11 +152,11 @@ def test_a_crash_leaves_the_last_checkpoint(tmp_path):
     relay.register("subscriber", exporter)
     with relay.scope("agent", "agent"):
         relay.call_tool("one", {}, give("1"))
-        relay.flush(timeout=5.0)
+        relay.flush(timeout=20.0)
         assert names(tmp_path) == []  # too early
         now[0] = 11.0
         relay.call_tool("two", {}, give("2"))
-        relay.flush(timeout=5.0)
+        relay.flush(timeout=20.0)
         (path,) = tmp_path.iterdir()
         half = read_atif(path)
         assert half.notes.startswith("The run has not ended")
@@ -164,9 +164,9 @@ def test_a_crash_leaves_the_last_checkpoint(tmp_path):
         written = exporter.stats().checkpoints
         now[0] = 22.0
         relay.mark("nothing new")
-        relay.flush(timeout=5.0)
+        relay.flush(timeout=20.0)
         assert exporter.stats().checkpoints == written  # nothing has changed
-    relay.shutdown(timeout=5.0)
+    relay.shutdown(timeout=20.0)
     assert len(names(tmp_path)) == 1
     assert read_atif(path).notes is None
     assert [step.tool_calls[0].function_name for step in read_atif(path).steps] == ["one", "two"]
@@ -178,10 +178,10 @@ def test_flushing_writes_no_run_that_goes_on(tmp_path):
     relay.register("subscriber", exporter)
     with relay.scope("agent", "agent"):
         relay.call_tool("one", {}, give("1"))
-        relay.flush(timeout=5.0)
+        relay.flush(timeout=20.0)
         assert names(tmp_path) == []
         assert exporter.stats().open_runs == 1
-    relay.flush(timeout=5.0)
+    relay.flush(timeout=20.0)
     assert len(names(tmp_path)) == 1
 
 
@@ -190,7 +190,7 @@ def test_flushing_does_not_wait_for_scopes_below_a_run_that_has_ended(tmp_path):
     relay.register("subscriber", exporter_in(tmp_path))
     with relay.scope("agent", "agent"):
         relay.open_scope("abandoned", "llm", input="q")
-    relay.flush(timeout=5.0)
+    relay.flush(timeout=20.0)
     (path,) = tmp_path.iterdir()
     assert read_atif(path).steps[-1].extra["status"] == "unfinished"
 
@@ -278,15 +278,15 @@ def test_a_forked_child_writes_its_own_runs_only(tmp_path):
         relay.register("subscriber", exporter)
         with relay.scope("parent", "agent"):
             relay.call_tool("before", {{}}, lambda args: "x")
-            relay.flush(timeout=5.0)
+            relay.flush(timeout=20.0)
             child = os.fork()
             if child == 0:
                 with relay.scope("child", "agent", parent=None):
                     relay.call_tool("inside", {{}}, lambda args: "y")
-                relay.shutdown(timeout=5.0)
+                relay.shutdown(timeout=20.0)
                 os._exit(0 if exporter.stats().documents == 1 else 1)
             status = os.waitpid(child, 0)[1]
-        relay.shutdown(timeout=5.0)
+        relay.shutdown(timeout=20.0)
         print(status, exporter.stats().documents)
     """
     done = python(textwrap.dedent(program))

@@ -44,7 +44,7 @@ def calls(make, count=200):
     relay.subscriber(events.append)
     for number in range(count):
         make(relay, number)
-    relay.shutdown(timeout=10.0)
+    relay.shutdown(timeout=20.0)
     return records(events)
 
 

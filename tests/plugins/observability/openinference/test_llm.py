@@ -43,7 +43,7 @@ def viewed(request=None, response=None, given=None, made=None, **options):
     if response is not None:
         scope._codec = response
     scope.close(output=made if made is not None else {"ok": True})
-    relay.shutdown(timeout=5.0)
+    relay.shutdown(timeout=20.0)
     return projection(**options).project(records(events)[0]).attributes
 
 

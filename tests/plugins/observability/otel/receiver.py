@@ -83,7 +83,7 @@ class Collected:
             self.arrived.notify_all()
             return self.answers.pop(0) if self.answers else Answer()
 
-    def wait(self, n=1, timeout=10.0):
+    def wait(self, n=1, timeout=20.0):
         with self.lock:
             assert self.arrived.wait_for(lambda: len(self.seen) >= n, timeout), f"{len(self.seen)} requests came"
 

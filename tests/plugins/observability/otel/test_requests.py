@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
-import subprocess
 import time
 
 import grpc
@@ -13,6 +11,7 @@ from relay_plugin_observability.backoff import Backoff
 from relay_plugin_observability.headers import Headers
 from relay_plugin_observability.otel.channel import Channel, Item, Limits
 from relay_plugin_observability.otel.transport import HttpTransport, Outcome, Tls
+from tests.plugins.observability.certificates import Certificate
 from tests.plugins.observability.otel.receiver import Answer, balanced, collector
 from tests.plugins.observability.otel.test_delivery import run, start
 from tests.plugins.observability.proxies import Proxy, use
@@ -50,7 +49,7 @@ def test_a_batch_that_is_too_large_is_sent_in_halves(kind):
         sizes = refuse(there, lambda message: len(names(message)) > 2, TOO_LARGE[kind])
         runtime, exporter = start(there.url, protocol="grpc" if kind == "grpc" else None, delay=0.3)
         run(runtime, calls=7)
-        runtime.shutdown(timeout=5)
+        runtime.shutdown(timeout=20.0)
         stats = balanced(exporter.stats().traces)
         assert (stats.accepted, stats.delivered, stats.dropped) == (8, 8, {})
         assert sorted(name for message in there.messages("traces") for name in names(message)) == [
@@ -68,7 +67,7 @@ def test_a_single_item_that_is_too_large_is_lost_alone_and_counted():
         with runtime.scope("trip", "agent"):
             for number in range(8):
                 runtime.call_tool("huge" if number == 5 else "small", {}, lambda _args: 1)
-        runtime.shutdown(timeout=5)
+        runtime.shutdown(timeout=20.0)
         stats = balanced(exporter.stats().traces)
         assert (stats.accepted, stats.delivered, stats.dropped) == (9, 8, {"http_413": 1})
         assert "http_413" in stats.last_error
@@ -171,7 +170,7 @@ def test_a_proxy_of_the_environment_is_used_for_plain_requests(monkeypatch):
         use(monkeypatch, proxy, login="user:secretword@")
         runtime, exporter = start("http://collector.invalid:4318")
         run(runtime)
-        runtime.shutdown(timeout=5)
+        runtime.shutdown(timeout=20.0)
         assert balanced(exporter.stats().traces).delivered == 4
         (line, headers), *_ = proxy.asked
         assert line == "POST http://collector.invalid:4318/v1/traces HTTP/1.1"
@@ -184,7 +183,7 @@ def test_hosts_that_need_no_proxy_get_none(monkeypatch):
         use(monkeypatch, proxy, no_proxy="example.org,127.0.0.1")
         runtime, exporter = start(there.url)
         run(runtime)
-        runtime.shutdown(timeout=5)
+        runtime.shutdown(timeout=20.0)
         assert balanced(exporter.stats().traces).delivered == 4
         assert proxy.asked == []
 
@@ -196,8 +195,8 @@ def test_a_proxy_that_is_not_there_is_told_without_its_login(monkeypatch):
         use(monkeypatch, proxy, login="user:secretword@")
         runtime, exporter = start("http://collector.invalid:4318")
         run(runtime)
-        runtime.flush(timeout=1)
-        runtime.shutdown(timeout=1)
+        runtime.flush(timeout=20.0)
+        runtime.shutdown(timeout=20.0)
         stats = balanced(exporter.stats().traces)
         assert stats.delivered == 0
         assert "secretword" not in str(stats)
@@ -208,24 +207,13 @@ def test_a_proxy_that_is_not_there_is_told_without_its_login(monkeypatch):
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tls")
-    command = (
-        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=collector.invalid "
-        "-addext subjectAltName=DNS:collector.invalid -keyout key.pem -out cert.pem"
-    )
-    try:
-        subprocess.run(command.split(), cwd=folder, check=True, capture_output=True, timeout=30)
-    except FileNotFoundError:
-        pytest.skip("needs the openssl command")
-    return folder
+    return Certificate(tmp_path_factory.mktemp("tls"), "collector.invalid")
 
 
 def test_a_proxy_of_the_environment_tunnels_what_is_encrypted(monkeypatch, certificate):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate / "cert.pem", certificate / "key.pem")
-    with HttpCollector(context=context) as there, Proxy(there.port) as proxy:
+    with HttpCollector(context=certificate.server) as there, Proxy(there.port) as proxy:
         use(monkeypatch, proxy, login="user:secretword@")
-        tls = Tls(certificate=str(certificate / "cert.pem"))
+        tls = Tls(certificate=certificate.file)
         transport = HttpTransport(
             "traces", "https://collector.invalid/v1/traces", headers=Headers({"X-Token": "t"}), timeout=5.0, tls=tls
         )

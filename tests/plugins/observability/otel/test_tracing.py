@@ -27,7 +27,7 @@ def told(run, settings=None, **options):
     runtime, events = relay_core.Relay(settings), []
     runtime.subscriber(events.append)
     run(runtime)
-    runtime.shutdown(timeout=5)
+    runtime.shutdown(timeout=20.0)
     return {span.name: span for span in spans_of(events, **options)}
 
 
@@ -38,7 +38,7 @@ def export(run, **settings):
         runtime = relay_core.Relay()
         runtime.register("subscriber", exporter)
         run(runtime)
-        runtime.shutdown(timeout=5)
+        runtime.shutdown(timeout=20.0)
         return there.by_name(), balanced(exporter.stats().traces)
 
 
@@ -145,7 +145,7 @@ def test_sampling_takes_whole_traces_and_the_asked_part():
     events, runtime = [], relay_core.Relay()
     runtime.subscriber(events.append)
     run(runtime)
-    runtime.shutdown(timeout=5)
+    runtime.shutdown(timeout=20.0)
     sampler = Sampler(0.25)
     chosen = {}
     for event in events:
@@ -196,7 +196,7 @@ def test_mirrored_starts_leave_a_trace_of_a_killed_program():
         relay.register("subscriber", exporter)
         outer = relay.open_scope("outer", "agent", metadata={"session_id": "s"})
         inner = relay.open_scope("inner", "tool", parent=outer)
-        relay.flush(timeout=5)
+        relay.flush(timeout=20.0)
         time.sleep(0.2)
         os.kill(os.getpid(), signal.SIGKILL)
     """
@@ -231,11 +231,11 @@ def test_too_many_open_scopes_give_the_oldest_up():
         runtime = relay_core.Relay()
         runtime.register("subscriber", exporter)
         scopes = [runtime.open_scope(f"s{number}", parent=None) for number in range(15)]
-        runtime.flush(timeout=5)
+        runtime.flush(timeout=20.0)
         assert exporter.stats().open == 10
         for scope in scopes:
             scope.close()
-        runtime.shutdown(timeout=5)
+        runtime.shutdown(timeout=20.0)
         spans = there.by_name()
         assert [spans[f"s{number}"].status.code for number in (0, 4, 5, 14)] == [ERROR, ERROR, OK, OK]
         assert exporter.stats().without_start == 5
@@ -292,7 +292,7 @@ def test_projection_faults_are_counted_not_raised(caplog):
         runtime.register("subscriber", exporter)
         with runtime.scope("trip", "agent"):
             pass
-        runtime.shutdown(timeout=5)
+        runtime.shutdown(timeout=20.0)
         stats = balanced(exporter.stats().traces)
         assert (stats.accepted, stats.dropped) == (1, {"not_projected": 1})
         assert "RuntimeError" in caplog.text
@@ -330,7 +330,7 @@ def test_a_file_that_cannot_be_written_is_accounted_for(tmp_path):
     [exporter] = build(OtelSettings(protocol="file", directory=str(tmp_path), filename="traces.jsonl"))
     began = time.monotonic()
     play("simple", exporter)
-    assert time.monotonic() - began < 6
+    assert time.monotonic() - began < 20
     stats = balanced(exporter.stats().traces)
     assert (stats.delivered, stats.dropped) == (0, {"shutdown": 2})
 

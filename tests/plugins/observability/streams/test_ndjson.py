@@ -3,13 +3,13 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
-import subprocess
 import time
 
 import pytest
 
 from relay_plugin_observability.backoff import Backoff
 from relay_plugin_observability.streams import StreamExporter, StreamSettings
+from tests.plugins.observability.certificates import Certificate
 from tests.plugins.observability.streams.collectors import (
     HttpCollector,
     LineCollector,
@@ -189,31 +189,13 @@ def test_a_tcp_peer_that_does_not_read_is_left_after_the_timeout():
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tls")
-    command = (
-        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=127.0.0.1 "
-        "-addext subjectAltName=IP:127.0.0.1 -keyout key.pem -out cert.pem"
-    )
-    try:
-        subprocess.run(command.split(), cwd=folder, check=True, capture_output=True, timeout=30)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("needs the openssl command")
-    return folder
-
-
-@pytest.fixture
-def tls(certificate):
-    import ssl
-
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate / "cert.pem", certificate / "key.pem")
-    return context
+    return Certificate(tmp_path_factory.mktemp("tls"), "127.0.0.1")
 
 
 @pytest.mark.parametrize("make", [HttpCollector, LineCollector])
-def test_certificates_are_verified(make, certificate, tls):
-    with make(context=tls) as collector:
-        trusting = exporter_to(collector.url, ca_file=str(certificate / "cert.pem"))
+def test_certificates_are_verified(make, certificate):
+    with make(context=certificate.server) as collector:
+        trusting = exporter_to(collector.url, ca_file=certificate.file)
         trusting.on_batch(events(0, 5))
         assert trusting.flush(5) is True
         assert trusting.check() is None
@@ -226,9 +208,9 @@ def test_certificates_are_verified(make, certificate, tls):
         assert exporter.stats().delivered == 0
 
 
-def test_a_file_without_certificates_is_named(tmp_path, tls):
+def test_a_file_without_certificates_is_named(tmp_path, certificate):
     (tmp_path / "empty.pem").touch()
-    with LineCollector(context=tls) as collector:
+    with LineCollector(context=certificate.server) as collector:
         exporter = exporter_to(collector.url, ca_file=str(tmp_path / "empty.pem"))
         assert "empty.pem" in exporter.check()
         exporter.close(0)

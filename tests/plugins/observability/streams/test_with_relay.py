@@ -56,9 +56,9 @@ def test_calls_do_not_wait_for_an_endpoint_in_trouble(behaviour, caplog):
                 times.append(time.perf_counter() - began)
         assert sorted(times)[150] < 0.01
         began = time.monotonic()
-        relay.flush(timeout=5)
-        relay.shutdown(timeout=5)
-        assert time.monotonic() - began < 5
+        relay.flush(timeout=50)
+        relay.shutdown(timeout=50)
+        assert time.monotonic() - began < 20
         stats = exporter.stats()
         assert balanced(stats) and stats.pending == 0 and stats.delivered == 0
         assert stats.accepted == 602 == sum(stats.dropped.values())
@@ -70,15 +70,15 @@ def test_a_program_ends_in_time_whatever_the_endpoints_do(tmp_path):
         import relay_core
         from relay_plugin_observability.streams import StreamExporter, StreamSettings
         for number, url in enumerate(sys.argv[1:]):
-            exporter = StreamExporter(StreamSettings(url=url), name=str(number))
+            exporter = StreamExporter(StreamSettings(url=url, timeout=30), name=str(number))
             relay_core.register("subscriber", exporter, name=str(number))
         with relay_core.scope("trip", "agent"):
             relay_core.mark("ready")
     """
-    with HttpCollector(*[hang] * 50) as stuck, HttpCollector(*[hang] * 50) as other, HttpCollector() as fine:
+    with HttpCollector(*[hang] * 50) as stuck, HttpCollector() as fine:
         began = time.monotonic()
-        subprocess.run([sys.executable, "-c", code, stuck.url, other.url, fine.url], check=True, timeout=40)
-        assert time.monotonic() - began < 5 + 2  # the interpreter's own time
+        subprocess.run([sys.executable, "-c", code, *[stuck.url] * 6, fine.url], check=True, timeout=50)
+        assert time.monotonic() - began < 25  # a single request has thirty
         assert sum(request.body.count(b"\n") for request in fine.requests) == 3
 
 
