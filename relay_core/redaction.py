@@ -13,13 +13,13 @@ import re
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from relay_core.payload_types import type_of
+from relay_core.redaction_hints import maybe_secret
 from relay_core.redaction_rules import (
     BARE_TOKEN_KEY,
     HEADER_NAMES,
     OPAQUE,
     REDACTED,
     SECRET_KEY,
-    maybe_secret,
     plain_name,
     scrub_pairs,
     scrub_shapes,

@@ -1,8 +1,8 @@
-"""What a credential looks like: names, shapes, pairs in text, and the cheap test that runs before them.
+"""What a credential looks like: names, shapes, and pairs in text.
 
 All expressions are linear: every repetition that can fail is bounded or starts only where a run of its characters
-starts. `maybe_secret` must be true for every text that `scrub_shapes`, `scrub_pairs` or a `SECRET_KEY` would change; the
-tests hold the two together.
+starts. Each rule needs a hint in `relay_core.redaction_hints`, the cheap test that runs before; the tests hold the two
+together.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 __all__ = [
     "BARE_TOKEN_KEY",
     "HEADER_NAMES",
+    "KEY_OWNERS",
     "OPAQUE",
+    "OWNERS_OF_TOKENS",
     "REDACTED",
     "SECRET_KEY",
-    "maybe_secret",
     "plain_name",
     "scrub_pairs",
     "scrub_shapes",
@@ -30,16 +31,16 @@ REDACTED: Final = "[REDACTED]"
 
 # --- names ------------------------------------------------------------------------------------------------------
 
-_OWNERS_OF_TOKENS: Final = (
+OWNERS_OF_TOKENS: Final = (
     "access|refresh|id|session|auth|oauth|security|bearer|api|csrf|xsrf|client|service|bot|personal|private|identity|"
     "hf|huggingface|github|gh|gitlab|npm|pypi|slack|discord|telegram|vault|jwt|deploy|webhook|device|user|app|admin|"
     "login|sas|secret"
 )
-_KEY_OWNERS: Final = "api|private|secret|access|signing|encryption|account|shared|storage|master|service|subscription"
+KEY_OWNERS: Final = "api|private|secret|access|signing|encryption|account|shared|storage|master|service|subscription"
 _WORDS: Final = r"pass_?words?|passwd|pwd|passphrase|passcode|secrets?|authorization|cookies?|credentials?"
 
 SECRET_KEY: Final = re.compile(
-    rf"(?:^|_)(?:{_WORDS}|(?:{_KEY_OWNERS})_?keys?|(?:{_OWNERS_OF_TOKENS})_?token)$|(?:password|passwd|api_?key|cookie)$"
+    rf"(?:^|_)(?:{_WORDS}|(?:{KEY_OWNERS})_?keys?|(?:{OWNERS_OF_TOKENS})_?token)$|(?:password|passwd|api_?key|cookie)$"
 )
 """Searched in a `plain_name`: text below such a key is hidden."""
 
@@ -166,8 +167,8 @@ def _any_case(words: Iterable[tuple[str, str]]) -> str:
 _NOUNS: Final = (
     ("p", "ass(?:words?|wd|phrase|code)|wd"),
     ("s", "ecret"),
-    ("k", _after_owner("key", _KEY_OWNERS, "[_. -]")[1:]),
-    ("t", _after_owner("token", _OWNERS_OF_TOKENS, "[_.-]")[1:]),
+    ("k", _after_owner("key", KEY_OWNERS, "[_. -]")[1:]),
+    ("t", _after_owner("token", OWNERS_OF_TOKENS, "[_.-]")[1:]),
 )
 _PAIRS: Final = re.compile(
     rf"(?a)({_any_case(_NOUNS)})"
@@ -227,109 +228,3 @@ def scrub_pairs(text: str) -> str:
     if lower.find("authorization") >= 0 or lower.find("cookie") >= 0:
         text = _hide(_LINES, _hide_line, text)
     return _hide(_PAIRS, _hide_pair, text)
-
-
-# --- the cheap test ---------------------------------------------------------------------------------------------
-# Each hint is a rare first letter and what must be around it. A short text is searched once, for all hints together. A
-# long one is searched once per letter, on lower-cased bytes: an expression that starts with a single literal byte runs
-# over the rest in a tight loop, which costs less than a look at every byte for every letter.
-
-
-def _tails(owners: str, width: int) -> str:
-    return "|".join(sorted({re.escape(word[-width:]) for word in owners.split("|") if len(word) >= width}))
-
-
-_TAILS: Final = {b"key": _tails(_KEY_OWNERS, 3).encode(), b"token": _tails(_OWNERS_OF_TOKENS, 2).encode()}
-_ANY_CASE: Final = {
-    b"c": rb"re(?:t(?<=secret)|dential)",
-    b"p": (
-        rb"(?:ass(?:w|phrase|code)|wd|i-(?<=(?:va|py)pi-)|plx-|at[-_](?<=(?:gl|b_|r_|sh)pat[-_])"
-        rb"|_(?<=(?:gh|sb|nf)p_)|p-(?<=xapp-)|m_(?<=npm_)|_v1_(?<=(?:do|tg)p_v1_)"
-        rb"|i_(?<=lin_api_)|i(?<=dapi)(?=[0-9a-f]{16})|-(?<=sq0[ac][ts]p-)|\.pt\.(?<=dp\.pt\.)|ul-(?=[0-9a-f]{16}))"
-    ),
-    b"k": (
-        rb"(?=e[yn]|ie|s[./]|-[a-z0-9_-]|_|b2/)(?:"
-        rb"(?=ey)(?:(?<=[-_. ]k)(?<=(?:%(key)s).k)|(?<=(?:%(key)s)k))"
-        rb"|(?=en(?![a-z]))(?:(?<=(?:%(token)s)tok)|(?<=(?:%(token)s)[-_.]tok))"
-        rb"|(?=en\\*\"\s*:\s*\\*\"[^\"\s]{20})|(?=ie)(?<=cook)|(?=s)(?<=hook)"
-        rb"|(?=b2/)(?<=webhook)|(?=-)(?:(?<=sk)|(?<=nrak)|(?<=pmak))"
-        rb"|(?=_[lt])(?<=[rs]k)(?=_live_|_test_)|(?=_)(?:(?<=gsk)|(?<=pcsk)|(?<=lsv2_sk)))"
-    )
-    % _TAILS,
-    b"_": (
-        rb"(?<=[ousrf82cand]_)(?=[a-z0-9_-])(?:"
-        rb"(?<=gh[ousr]_)|(?<=(?:hf|r8)_)|(?<=whsec_)|(?<=lsv2_)(?=pt_)|(?<=shp(?:ss|ca|pa)_)"
-        rb"|(?<=glsa_)|(?<=ntn_)|(?<=figd_)|(?<=sntry[su]_)|(?<=rubygems_))"
-    ),
-    b"z": rb"(?<=authoriz)",
-    b"x": rb"(?:ox|ai-|keysib-|-(?<=gocspx-)|(?<=atatt3x))",
-}
-_EXACT_CASE: Final = {
-    b"J": rb"(?<=eyJ)",
-    b"I": rb"(?:(?<=AI)(?=za)|(?<=A[KS]I)(?=A)|(?<=LTAI))",
-    b"G": rb"(?<=SG)(?=\.)",
-    b"K": rb"(?:(?<=SK)(?=[0-9a-f]{8})|(?<=ABSK))",
-    b"B": rb"(?:(?=earer |EARER |asic |ASIC )|(?<=-----B)(?=EGIN ))",
-}
-
-# Without any of the letters above. Each begins with as long a literal as it can: "v" alone is too frequent.
-_OTHERS: Final = (rb"vs\.(?<=hvs\.)", rb"vly-(?<=tvly-)")
-
-
-def _all_hints() -> re.Pattern[bytes]:
-    """Join the hints that hold in any case, each behind its literal first letter and what rules out most other words."""
-    hints = [rb"%b%b%b" % (letter, _FIRST.get(letter, b""), around) for letter, around in _ANY_CASE.items()]
-    return re.compile(b"|".join([*hints, *_OTHERS, rb"/(?<=:/)/[^\x00-\x20/@\"'<>\\]{0,5200}@"]))
-
-
-_FIRST: Final = {
-    b"p": rb"(?=[awilpm_u.-])",
-    b"k": rb"(?=[eis_b-])",
-    b"_": rb"(?<=[hrecvsptgym][ousrf82cand]_)",
-}
-_ALL: Final = _all_hints().search
-_CAPITALS: Final = re.compile(b"|".join(rb"%b%b" % hint for hint in _EXACT_CASE.items())).search
-_FREQUENT: Final = [
-    *(re.compile(letter + _ANY_CASE[letter]).search for letter in (b"c", b"p", b"k")),
-    *(re.compile(hint).search for hint in _OTHERS),
-]
-_SELDOM: Final = [(letter, re.compile(letter + _ANY_CASE[letter]).search) for letter in (b"_", b"z", b"x")]
-_RARE: Final = [(letter, re.compile(letter + around)) for letter, around in _EXACT_CASE.items()]
-_URL_WITH_AT: Final = re.compile(rb"://[^\x00-\x20/@\"'<>\\]{0,5200}@").search
-_FEW: Final = 64
-_SHORT: Final = 512  # bytes; above, several searches that start with one literal each are faster than one for all
-
-
-def maybe_secret(raw: bytes, lower: bytes | None = None) -> bool:
-    """Tell from JSON or text bytes, and perhaps the same lower-cased, whether any rule could match."""
-    if lower is None:
-        lower = raw.lower()
-    if len(raw) <= _SHORT:
-        return _ALL(lower) is not None or (lower != raw and _CAPITALS(raw) is not None)
-    # The method find is much faster than the operator in, which first tries to read its operand as a number.
-    for search in _FREQUENT:
-        if search(lower):
-            return True
-    if raw.find(b"@") >= 0 and _URL_WITH_AT(raw):
-        return True
-    for letter, search in _SELDOM:
-        if lower.find(letter) >= 0 and search(lower):
-            return True
-    return _any_rare(raw)
-
-
-def _any_rare(raw: bytes) -> bool:
-    """Search shapes with a capital letter: few hits are checked one by one, many with one search."""
-    for letter, expression in _RARE:
-        at = raw.find(letter)
-        if at < 0:
-            continue
-        if raw.count(letter) > _FEW:
-            if expression.search(raw):
-                return True
-            continue
-        while at >= 0:
-            if expression.match(raw, at):
-                return True
-            at = raw.find(letter, at + 1)
-    return False

@@ -241,7 +241,7 @@ class FileSink:
         size = 0
         for line in lines:
             self._accepted += 1
-            if not line or b"\n" in line:
+            if not line or line.partition(b"\n")[1]:  # the operator in would first read its operand as a number
                 self._drop("invalid_line", 1)
                 continue
             if parts and size + len(line) >= limit:
