@@ -23,7 +23,6 @@ from relay_core.llm import (
     ToolResultPart,
     VideoPart,
 )
-from relay_core.payloads import Frozen
 from relay_core.profiles import Rearranged
 
 if TYPE_CHECKING:
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
         ToolDefinition,
         Usage,
     )
-    from relay_core.payloads import Encoder
 
 __all__ = ["Outline", "annotate", "annotated_request", "annotated_response", "message_lines", "usage_line", "views_of"]
 
@@ -51,6 +49,7 @@ _LENS_MARKS = {"immutable", "cache_breakpoint"}  # for who edits, not for who re
 _EMPTY: tuple[Any, ...] = ({}, [])
 _NAMES = {"start": "annotated_request", "end": "annotated_response"}
 _SHALLOW: Final = 16
+_AMPLE: Final = 262_144  # bytes, several times as much as a small payload has
 _write: Final = msgspec.json.Encoder().encode
 _log = logging.getLogger("relay")
 _complained: set[str] = set()
@@ -364,28 +363,26 @@ def views_of(event: Any) -> dict[str, Any]:
         try:
             found = None if quick is None else quick(phase, event.frozen(), event.encoder)
             if found is None and outline is not None:
-                found = _outlined(outline, phase, event.data, event.encoder)
+                found = _outlined(outline, phase, event)
         except Exception as error:  # noqa: BLE001  # a codec's mistake costs no view
             _complain(event, error)
     return annotate(view, phase, event.data, replaced=False) if found is None else found
 
 
-def _outlined(
-    outline: Callable[[str, Any], Outline | None], phase: str, data: Any, encoder: Encoder
-) -> dict[str, Any] | None:
-    made = outline(phase, data)
+def _outlined(outline: Callable[[str, Any], Outline | None], phase: str, event: Any) -> dict[str, Any] | None:
+    made = outline(phase, event.data)
     if made is None:
         return None
-    name = _NAMES[phase]
-    view, limits = made.view, encoder.limits
+    found = {_NAMES[phase]: made.view}
+    encoder = event.encoder
+    limits = encoder.limits
     if not made.is_rearranged or encoder.redactor.has_own_keys or limits.max_depth < _SHALLOW:
-        return {name: view}
-    json = _write(view)
-    if (json.find(b"$") >= 0 and json.find(b'$relay"') >= 0) or len(json) > limits.max_bytes:
-        return {name: view}
-    part = Frozen(view)
-    part._made = (encoder, json)  # pyright: ignore[reportPrivateUsage]  # what it would find again
-    return Rearranged({name: part})
+        return found
+    if event.is_plain() and limits.max_bytes >= _AMPLE:
+        return Rearranged(found)
+    json = _write(found)
+    is_odd = (json.find(b"$") >= 0 and json.find(b'$relay"') >= 0) or len(json) > limits.max_bytes
+    return found if is_odd else Rearranged(found, json)
 
 
 def _complain(event: Any, error: Exception) -> None:

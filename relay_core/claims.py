@@ -13,7 +13,6 @@ from __future__ import annotations
 from contextlib import suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol, Self
-from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
     from relay_core.call_types import Call
     from relay_core.llm import LlmResponse
-    from relay_core.payloads import Encoder
     from relay_core.runtime import Relay
     from relay_core.scopes import Scope
 
@@ -32,7 +30,6 @@ __all__ = [
     "hold",
     "left",
     "response_by",
-    "responses_of",
     "same_answer",
     "seen",
     "seen_around",
@@ -40,7 +37,6 @@ __all__ = [
 
 _REMEMBERED = 4_096
 _FACTS = ("id", "request_id", "model", "created", "usage", "cost", "service_tier", "system_fingerprint")
-_indexes: WeakKeyDictionary[Encoder, ResponseIndex] = WeakKeyDictionary()
 
 
 class Claim:
@@ -272,9 +268,3 @@ class ResponseIndex:
             with suppress(KeyError, RuntimeError, StopIteration):  # another thread has made room
                 del seen[next(iter(seen))]
         return seen.setdefault(response_id, uuid)
-
-
-def responses_of(encoder: Encoder) -> ResponseIndex:
-    """Give the index of the runtime that an encoder belongs to; each runtime has one encoder."""
-    found = _indexes.get(encoder)
-    return _indexes.setdefault(encoder, ResponseIndex()) if found is None else found

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from relay_core.accounts import Accounts
 from relay_core.delivery import Alarm, Barrier, FlushReport, Sink, held, inside, is_root
-from relay_core.events import ChunkNote
+from relay_core.late_payloads import ChunkNote
 from relay_core.preparation import Preparation, warn
 from relay_core.weights import weigh
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, cast
 
 import msgspec
 
-from relay_core.claims import responses_of
 from relay_core.errors import UsageError
 from relay_core.event_lines import ATOF_VERSION, mark_line, quick_line, scope_line
 from relay_core.ids import uuid_of
+from relay_core.late_payloads import ChunkNote, Deferred
 from relay_core.profiles import shown
 from relay_core.timestamps import iso_time, parse_time
 
@@ -30,34 +30,6 @@ _LACKING: Final[Any] = msgspec.UNSET
 _REPLACEABLE: Final = frozenset({"name", "data", "metadata", "category_profile"})
 _VIEWS: Final = frozenset({"annotated_request", "annotated_response"})
 _encode = msgspec.json.Encoder().encode
-
-
-class Deferred:
-    """A payload that is made on the dispatcher's thread, for instance a stream put together from its chunks."""
-
-    __slots__ = ("make",)
-
-    def __init__(self, make: Callable[[], Any]) -> None:
-        self.make = make
-
-
-class ChunkNote(msgspec.Struct, gc=False):
-    """What is to be said of one stream chunk, on the dispatcher's thread; never its text."""
-
-    index: int
-    chunk: Any
-    codec: Any
-
-    def make(self) -> dict[str, Any]:
-        """Describe the chunk as far as the codec knows its kind."""
-        said: dict[str, Any] = {"chunk_index": self.index, "provider": "unknown"}
-        describe = getattr(self.codec, "describe_chunk", None)
-        if callable(describe):
-            try:
-                said.update(describe(self.chunk))  # pyright: ignore[reportArgumentType,reportCallIssue]  # a codec's answer
-            except Exception as error:  # noqa: BLE001  # a strange chunk is still a chunk
-                said["undescribed"] = type(error).__qualname__
-        return said
 
 
 class MarkDetail(msgspec.Struct, gc=False):
@@ -242,7 +214,16 @@ class Event(msgspec.Struct, eq=False, gc=False):
 
     def _make_data(self) -> Any:
         raw = self.frozen()
-        return None if raw is None else self.encoder.tree(raw)
+        if raw is None:
+            return None
+        tree, is_plain = self.encoder.tree_of(raw)
+        if is_plain and self.cache is not None:
+            self.cache["is_plain"] = True
+        return tree
+
+    def is_plain(self) -> bool:
+        """Tell whether `data` was read and is the payload as it was: small, and nothing was to be changed."""
+        return self.cache is not None and "is_plain" in self.cache
 
     def frozen(self) -> Any:
         """The payload as `relay_core.payloads.freeze` gives it."""
@@ -365,12 +346,16 @@ class ScopeEvent(Event, eq=False, gc=False):
         response_id = getattr(view, "value", view).get("id")  # it may be a part that is frozen
         if not isinstance(response_id, str) or not response_id:
             return {}
-        first = responses_of(self.encoder).first(response_id, self.uuid)
-        return {} if first == self.uuid else {"relay.duplicate_of": first, "relay.usage_owner": False}
+        uuid = self.uuid
+        first = self.encoder.responses.first(response_id, uuid)
+        return {} if first == uuid else {"relay.duplicate_of": first, "relay.usage_owner": False}
 
     def _make_profile(self) -> dict[str, Any] | None:
         profile: dict[str, Any] | None = Event._make_profile(self)
-        return profile if self.view is None else shown(profile, self.views(), self.encoder)
+        if self.view is None:
+            return profile
+        views = self.views()  # which asks for the data
+        return shown(profile, views, self.encoder, is_small=self.is_plain())
 
     def views(self) -> dict[str, Any]:
         """Give the annotated views of a model call; parts of them may be frozen."""
