@@ -41,8 +41,9 @@ if TYPE_CHECKING:
         ToolDefinition,
         Usage,
     )
+    from relay_core.outlines import Outline
 
-__all__ = ["Outline", "annotate", "annotated_request", "annotated_response", "message_lines", "usage_line", "views_of"]
+__all__ = ["annotate", "annotated_request", "annotated_response", "message_lines", "usage_line", "views_of"]
 
 _FINISH = {"stop": "complete", "length": "length", "tool_call": "tool_use", "content_filter": "content_filter"}
 _LENS_MARKS = {"immutable", "cache_breakpoint"}  # for who edits, not for who reads
@@ -329,29 +330,13 @@ def usage_line(usage: Usage | None, cost: Cost | None) -> dict[str, Any]:
     return _filled(fields)
 
 
-class Outline:
-    """An annotated view that a codec has put together from the payload as observers see it, see `views_of`.
-
-    Attributes:
-        view: the ``annotated_request`` or ``annotated_response``.
-        is_rearranged: all of it are pieces of the payload, under names of Relay's own or those they had, at most one
-            level deeper. Then it is bounded and without credentials as the payload is. What was parsed is not.
-    """
-
-    __slots__ = ("is_rearranged", "view")
-
-    def __init__(self, view: dict[str, Any]) -> None:
-        self.view = view
-        self.is_rearranged = True
-
-
 def views_of(event: Any) -> dict[str, Any]:
     """Make the annotated views of an LLM event; parts of them may be frozen.
 
     A codec that has a function ``annotated`` makes them itself, of the frozen payload, and need not read again what it
     has read before. It is given the phase, the payload and the runtime's `relay_core.payloads.Encoder`, which knows what
     observers may see. One that has a function ``outline`` is given the phase and the payload as observers see it, plain
-    values that it must not change, and gives an `Outline`. Where they give None or raise, `annotate` makes the views;
+    values that it must not change, and gives a `relay_core.outlines.Outline`. Where they give None or raise, `annotate` makes the views;
     what they raised is counted as ``codec_faults`` in the runtime's `stats`, and logged once for each codec.
     """
     phase, view = event.scope_category, event.view
@@ -380,6 +365,8 @@ def _outlined(outline: Callable[[str, Any], Outline | None], phase: str, event: 
         return found
     if event.is_plain() and limits.max_bytes >= _AMPLE:
         return Rearranged(found)
+    if made.is_deeper:
+        return found
     json = _write(found)
     is_odd = (json.find(b"$") >= 0 and json.find(b'$relay"') >= 0) or len(json) > limits.max_bytes
     return found if is_odd else Rearranged(found, json)

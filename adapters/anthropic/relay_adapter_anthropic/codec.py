@@ -52,7 +52,7 @@ from relay_core.llm import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from relay_core.annotations import Outline
+    from relay_core.outlines import Outline
 
 __all__ = ["CODEC", "AnthropicMessagesCodec"]
 
