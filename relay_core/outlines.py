@@ -31,6 +31,7 @@ __all__ = [
     "put_reply",
     "put_texts",
     "put_top",
+    "request_of",
     "stop_words",
     "table_in",
     "text_in",
@@ -90,6 +91,16 @@ def outlined(fill: Callable[[Outline, dict[str, Any]], None], native: Any) -> Ou
     except UnusualError:
         return None
     return made
+
+
+def request_of(data: Any) -> Any:
+    """Give the request within what observers see at the start of a call; None if it is not there.
+
+    Example:
+        >>> request_of({"headers": {}, "content": {"model": "m"}})
+        {'model': 'm'}
+    """
+    return cast("dict[str, Any]", data).get("content") if type(data) is dict else None
 
 
 # --- readers ----------------------------------------------------------------------------------------------------------

@@ -42,11 +42,9 @@ def shown(
     """
     if not views:
         return profile
-    plain: dict[str, Any] | None = None
-    if type(views) is Rearranged:
-        plain = views
-    elif is_small:
+    plain: dict[str, Any] | None = views if type(views) is Rearranged else None
+    if plain is None and is_small:
         plain = encoder.settled(views)
     if plain is None:
         plain = encoder.tree(encoder.freeze(views))
-    return {**profile, **plain} if profile else {**plain}
+    return {**(profile or {}), **(plain or {})}

@@ -59,6 +59,7 @@ from relay_core.llm import (
     ToolDefinition,
     ToolResultPart,
 )
+from relay_core.outlines import request_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -162,7 +163,7 @@ class ChatCodec(WireCodec):
 
     def outline(self, phase: str, data: Any) -> Outline | None:
         """Put the annotated view of a usual call together from the payload that observers see; None for others."""
-        return request_outline(data["content"]) if phase == "start" else response_outline(data)
+        return request_outline(request_of(data)) if phase == "start" else response_outline(data)
 
     def assembler(self) -> ChatAssembler:
         """Make an assembler for one stream."""
