@@ -103,16 +103,23 @@ class Event(msgspec.Struct, eq=False, gc=False):
     @property
     def data(self) -> Any:
         """The payload as plain JSON values: input on a start, output on an end; bounded and scrubbed."""
-        return self._cached("data", self._make_data)
+        cache = self.cache  # most have been asked before
+        return cache["data"] if cache is not None and "data" in cache else self._cached("data", self._make_data)
 
     @property
     def metadata(self) -> dict[str, Any] | None:
         """Correlation data; on an end event also the outcome."""
+        cache = self.cache  # see `data`
+        if cache is not None and "metadata" in cache:
+            return cache["metadata"]
         return self._cached("metadata", self._make_metadata)
 
     @property
     def category_profile(self) -> dict[str, Any] | None:
         """Fields that belong to the category, such as ``model_name`` and ``tool_call_id``."""
+        cache = self.cache  # see `data`
+        if cache is not None and "category_profile" in cache:
+            return cache["category_profile"]
         return self._cached("category_profile", self._make_profile)
 
     @property
@@ -314,8 +321,8 @@ class ScopeEvent(Event, eq=False, gc=False):
         return (self.metadata or {}).get("relay.status") if self.scope_category == "end" else None
 
     def _make_metadata(self) -> dict[str, Any] | None:
-        given: dict[str, Any] | None = Event._make_metadata(self)
-        if self.scope_category == "start":
+        given: dict[str, Any] | None = None if self.raw_metadata is None else Event._make_metadata(self)
+        if self.detail == "start":
             return given
         source = self.source
         outcome = self._status_facts()
@@ -329,7 +336,7 @@ class ScopeEvent(Event, eq=False, gc=False):
         return {**given, **outcome} if given else outcome
 
     def _status_facts(self) -> dict[str, Any]:
-        if self.scope_category == "start":
+        if self.detail == "start":
             return {}
         if self.route is None:  # read back
             return {k: v for k, v in (self.metadata or {}).items() if k in ("otel.status_code", "relay.status")}
@@ -351,14 +358,18 @@ class ScopeEvent(Event, eq=False, gc=False):
         return {} if first == uuid else {"relay.duplicate_of": first, "relay.usage_owner": False}
 
     def _make_profile(self) -> dict[str, Any] | None:
-        profile: dict[str, Any] | None = Event._make_profile(self)
+        raw, encoder = self.raw_profile, self.encoder
+        profile = encoder.tree(raw) if raw else raw
         if self.view is None:
             return profile
         views = self.views()  # which asks for the data
-        return shown(profile, views, self.encoder, is_small=self.is_plain())
+        return shown(profile, views, encoder, is_small=self.is_plain())
 
     def views(self) -> dict[str, Any]:
         """Give the annotated views of a model call; parts of them may be frozen."""
+        cache = self.cache
+        if cache is not None and "views" in cache:
+            return cache["views"]
         from relay_core.annotations import views_of  # noqa: PLC0415  # only LLM events with a codec need it
 
         return self._cached("views", lambda: views_of(self))

@@ -330,7 +330,11 @@ class Encoder:
             >>> Encoder().tree({1: b"ab"})
             {'1': {'$relay': {'type': 'bytes', 'size': 2, 'base64': 'YWI='}}, '$relay': {'keys': ['int']}}
         """
-        return self._careful(frozen, markers=True) if markers else self.tree_of(frozen)[0]
+        if markers:
+            return self._careful(frozen, markers=True)
+        if type(frozen) is Packed and len(frozen.data) <= _SHORT and (json := self._short.get(frozen.data)) is not None:
+            return _read(json)
+        return self.tree_of(frozen)[0]
 
     def tree_of(self, frozen: Any) -> tuple[Any, bool]:
         """Make the tree, and tell whether it is that of a small packed payload in which nothing was to be changed.
