@@ -8,7 +8,7 @@ what has another form is left to that. A codec writes what is its own; here is w
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeGuard, cast
 
 import msgspec
 
@@ -127,12 +127,12 @@ def text_in(value: Any) -> str:
     return value
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[int | float]:
     """Tell whether a value is a number."""
     return type(value) is float or type(value) is int
 
 
-def is_count(value: Any) -> bool:
+def is_count(value: Any) -> TypeGuard[int]:
     """Tell whether a value is a whole number that is not negative."""
     return type(value) is int and value >= 0
 

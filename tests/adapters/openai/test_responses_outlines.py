@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given
 
 from relay_adapter_openai.codecs import ResponsesCodec
-from relay_core.settings import Payload, Redaction, Settings
 from tests.adapters.codec_laws import damaged
 from tests.adapters.openai.samples import RESPONSES_REQUESTS, RESPONSES_RESPONSES, SCHEMA, USER
-from tests.adapters.outlines import long_way, same_as_the_long_way, seen_of
+from tests.adapters.outlines import SETTINGS, long_way, nested, same_as_the_long_way, seen_of
 
 codec = ResponsesCodec()
 CALL = {"type": "function_call", "id": "fc", "call_id": "call_a", "name": "weather", "arguments": '{"city":  "Oslo"}'}
@@ -70,10 +69,6 @@ CUT = {**ANSWER, "status": "incomplete", "incomplete_details": {"reason": "max_o
 SECRET = {**ANSWER, "output": [{**CALL, "arguments": '{"p\\u0061ssword": "hunter2", "n": 1}'}]}
 
 
-def nested(depth):
-    return {"a": nested(depth - 1)} if depth else 1
-
-
 def test_usual_calls_have_outlines():
     assert same_as_the_long_way(codec, "request", ASKED)
     assert same_as_the_long_way(codec, "request", {"model": "m", "input": "hi"})
@@ -99,16 +94,6 @@ def test_damaged_requests(native):
 @given(native=damaged([ANSWER, CALLED, CUT, *RESPONSES_RESPONSES.values()]))
 def test_damaged_responses(native):
     same_as_the_long_way(codec, "response", native)
-
-
-SETTINGS = {
-    "usual": None,
-    "own keys": Settings(redaction=Redaction(extra_keys=["message", "prompt_tokens"])),
-    "shallow": Settings(payload=Payload(max_depth=5)),
-    "short": Settings(payload=Payload(max_string=3)),
-    "few": Settings(payload=Payload(max_items=2)),
-    "small": Settings(payload=Payload(max_bytes=900)),
-}
 
 
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)

@@ -1,5 +1,7 @@
 """Tokens and money as the OpenAI API and compatible servers report them."""
 
+# plain JSON of any form passes here:
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
 from __future__ import annotations
 
 from typing import Any, Final
