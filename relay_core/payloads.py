@@ -249,10 +249,13 @@ class Encoder:
             return self._plain(data)
         json = self._short.get(data)
         if json is None and (json := self._plain(data)) is not None:
-            if len(self._short) >= _SHORTS:
-                self._short.clear()
-            self._short[data] = json
+            self._keep(data, json)
         return json
+
+    def _keep(self, data: bytes, json: bytes) -> None:
+        if len(self._short) >= _SHORTS:
+            self._short.clear()
+        self._short[data] = json
 
     def _plain(self, data: bytes | bytearray) -> bytes | None:
         return (self._plain_pair(data) or (None,))[0]
@@ -332,8 +335,6 @@ class Encoder:
         """
         if markers:
             return self._careful(frozen, markers=True)
-        if type(frozen) is Packed and len(frozen.data) <= _SHORT and (json := self._short.get(frozen.data)) is not None:
-            return _read(json)
         return self.tree_of(frozen)[0]
 
     def tree_of(self, frozen: Any) -> tuple[Any, bool]:
@@ -347,16 +348,18 @@ class Encoder:
             (({'n': 1}, True), ({'password': '[REDACTED]'}, False))
         """
         kind = type(frozen)
-        if kind is Packed and len(frozen.data) > _SHORT:
-            made = self._plain_pair(frozen.data)
-            if made is not None:
-                return made[1], True
-        elif kind is Packed:
-            json = self._packed(frozen.data)
-            if json is not None:
-                return _read(json), True
-        elif kind is Frozen:
+        if kind is Frozen:
             return _read(self._whole(frozen)), False
+        if kind is Packed:
+            data: bytes = frozen.data
+            is_short = len(data) <= _SHORT
+            if is_short and (json := self._short.get(data)) is not None:
+                return _read(json), True
+            made = self._plain_pair(data)
+            if made is not None:
+                if is_short:
+                    self._keep(data, made[0])
+                return made[1], True
         return self._careful(frozen), False
 
     def _careful(self, frozen: Any, *, markers: bool = False) -> Any:
