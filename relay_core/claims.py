@@ -10,7 +10,6 @@ in its context that it sees a call, and a layer below it that gives the same ans
 
 from __future__ import annotations
 
-from contextlib import suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Around",
     "Claim",
-    "ResponseIndex",
     "hold",
     "left",
     "response_by",
@@ -35,7 +33,6 @@ __all__ = [
     "seen_around",
 ]
 
-_REMEMBERED = 4_096
 _FACTS = ("id", "request_id", "model", "created", "usage", "cost", "service_tier", "system_fingerprint")
 
 
@@ -251,20 +248,3 @@ def hold(relay: Relay, call: Call, scope: Scope) -> Claim | None:
     if call.kind == "tool" and relay._claim.get() is not None:
         return Claim(relay, scope, "none").__enter__()  # nobody asks for this kind
     return None
-
-
-class ResponseIndex:
-    """Remembers which LLM scope reported a response id first, for calls seen twice. Bounded; forgets the oldest."""
-
-    __slots__ = ("_seen",)
-
-    def __init__(self) -> None:
-        self._seen: dict[str, str] = {}
-
-    def first(self, response_id: str, uuid: str) -> str:
-        """Give the UUID of the scope that reported this id first: this one, or an earlier one."""
-        seen = self._seen
-        if len(seen) >= _REMEMBERED and response_id not in seen:
-            with suppress(KeyError, RuntimeError, StopIteration):  # another thread has made room
-                del seen[next(iter(seen))]
-        return seen.setdefault(response_id, uuid)

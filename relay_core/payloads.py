@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from relay_core.claims import ResponseIndex
 from relay_core.payload_census import glance, look
 from relay_core.payload_hooks import KEEP, Note, reduce_object
 from relay_core.payload_joint import Joint
@@ -29,6 +28,7 @@ from relay_core.payload_types import type_name, type_of
 from relay_core.payload_walk import walk
 from relay_core.profiles import Rearranged
 from relay_core.redaction import Redactor
+from relay_core.response_index import ResponseIndex
 
 if TYPE_CHECKING:
     from collections.abc import Callable
