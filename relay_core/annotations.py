@@ -23,7 +23,6 @@ from relay_core.llm import (
     ToolResultPart,
     VideoPart,
 )
-from relay_core.payloads import Frozen
 from relay_core.profiles import Rearranged
 
 if TYPE_CHECKING:
@@ -42,15 +41,16 @@ if TYPE_CHECKING:
         ToolDefinition,
         Usage,
     )
-    from relay_core.payloads import Encoder
+    from relay_core.outlines import Outline
 
-__all__ = ["Outline", "annotate", "annotated_request", "annotated_response", "message_lines", "usage_line", "views_of"]
+__all__ = ["annotate", "annotated_request", "annotated_response", "message_lines", "usage_line", "views_of"]
 
 _FINISH = {"stop": "complete", "length": "length", "tool_call": "tool_use", "content_filter": "content_filter"}
 _LENS_MARKS = {"immutable", "cache_breakpoint"}  # for who edits, not for who reads
 _EMPTY: tuple[Any, ...] = ({}, [])
 _NAMES = {"start": "annotated_request", "end": "annotated_response"}
 _SHALLOW: Final = 16
+_AMPLE: Final = 262_144  # bytes, several times as much as a small payload has
 _write: Final = msgspec.json.Encoder().encode
 _log = logging.getLogger("relay")
 _complained: set[str] = set()
@@ -330,29 +330,13 @@ def usage_line(usage: Usage | None, cost: Cost | None) -> dict[str, Any]:
     return _filled(fields)
 
 
-class Outline:
-    """An annotated view that a codec has put together from the payload as observers see it, see `views_of`.
-
-    Attributes:
-        view: the ``annotated_request`` or ``annotated_response``.
-        is_rearranged: all of it are pieces of the payload, under names of Relay's own or those they had, at most one
-            level deeper. Then it is bounded and without credentials as the payload is. What was parsed is not.
-    """
-
-    __slots__ = ("is_rearranged", "view")
-
-    def __init__(self, view: dict[str, Any]) -> None:
-        self.view = view
-        self.is_rearranged = True
-
-
 def views_of(event: Any) -> dict[str, Any]:
     """Make the annotated views of an LLM event; parts of them may be frozen.
 
     A codec that has a function ``annotated`` makes them itself, of the frozen payload, and need not read again what it
     has read before. It is given the phase, the payload and the runtime's `relay_core.payloads.Encoder`, which knows what
     observers may see. One that has a function ``outline`` is given the phase and the payload as observers see it, plain
-    values that it must not change, and gives an `Outline`. Where they give None or raise, `annotate` makes the views;
+    values that it must not change, and gives a `relay_core.outlines.Outline`. Where they give None or raise, `annotate` makes the views;
     what they raised is counted as ``codec_faults`` in the runtime's `stats`, and logged once for each codec.
     """
     phase, view = event.scope_category, event.view
@@ -364,28 +348,28 @@ def views_of(event: Any) -> dict[str, Any]:
         try:
             found = None if quick is None else quick(phase, event.frozen(), event.encoder)
             if found is None and outline is not None:
-                found = _outlined(outline, phase, event.data, event.encoder)
+                found = _outlined(outline, phase, event)
         except Exception as error:  # noqa: BLE001  # a codec's mistake costs no view
             _complain(event, error)
     return annotate(view, phase, event.data, replaced=False) if found is None else found
 
 
-def _outlined(
-    outline: Callable[[str, Any], Outline | None], phase: str, data: Any, encoder: Encoder
-) -> dict[str, Any] | None:
-    made = outline(phase, data)
+def _outlined(outline: Callable[[str, Any], Outline | None], phase: str, event: Any) -> dict[str, Any] | None:
+    made = outline(phase, event.data)
     if made is None:
         return None
-    name = _NAMES[phase]
-    view, limits = made.view, encoder.limits
+    found = {_NAMES[phase]: made.view}
+    encoder = event.encoder
+    limits = encoder.limits
     if not made.is_rearranged or encoder.redactor.has_own_keys or limits.max_depth < _SHALLOW:
-        return {name: view}
-    json = _write(view)
-    if (json.find(b"$") >= 0 and json.find(b'$relay"') >= 0) or len(json) > limits.max_bytes:
-        return {name: view}
-    part = Frozen(view)
-    part._made = (encoder, json)  # pyright: ignore[reportPrivateUsage]  # what it would find again
-    return Rearranged({name: part})
+        return found
+    if event.is_plain() and limits.max_bytes >= _AMPLE:
+        return Rearranged(found)
+    if made.is_deeper:
+        return found
+    json = _write(found)
+    is_odd = (json.find(b"$") >= 0 and json.find(b'$relay"') >= 0) or len(json) > limits.max_bytes
+    return found if is_odd else Rearranged(found, json)
 
 
 def _complain(event: Any, error: Exception) -> None:

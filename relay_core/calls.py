@@ -21,11 +21,10 @@ if TYPE_CHECKING:
 
     from relay_core.call_types import Call
     from relay_core.middleware import CallChain, Chains
-    from relay_core.pipeline import RealCall
     from relay_core.runtime import Relay
     from relay_core.scopes import Node, Scope
 
-__all__ = ["arun_plain", "begin", "managed", "place", "real_call", "run", "run_plain"]
+__all__ = ["arun_plain", "begin", "managed", "place", "run", "run_plain"]
 
 
 def place(relay: Relay, parent: Node | None) -> tuple[Node | None, Chains]:
@@ -113,11 +112,6 @@ async def managed(relay: Relay, call: Call, chain: CallChain | None, fn: Callabl
     else:
         scope.end(*settled(call, scope, result, None, status))
     return result
-
-
-def real_call(call: Call, fn: Callable[[Any], Any]) -> RealCall:
-    """Name what the innermost intercept calls: the function, and the call on which is noted that it ran."""
-    return call, fn
 
 
 def begin(relay: Relay, call: Call) -> Node | None:

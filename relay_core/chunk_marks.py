@@ -10,8 +10,9 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias
 
-from relay_core.events import ChunkNote, MarkEvent
+from relay_core.events import MarkEvent
 from relay_core.ids import numbers
+from relay_core.late_payloads import ChunkNote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,10 +10,8 @@ in its context that it sees a call, and a layer below it that gives the same ans
 
 from __future__ import annotations
 
-from contextlib import suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol, Self
-from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,26 +19,21 @@ if TYPE_CHECKING:
 
     from relay_core.call_types import Call
     from relay_core.llm import LlmResponse
-    from relay_core.payloads import Encoder
     from relay_core.runtime import Relay
     from relay_core.scopes import Scope
 
 __all__ = [
     "Around",
     "Claim",
-    "ResponseIndex",
     "hold",
     "left",
     "response_by",
-    "responses_of",
     "same_answer",
     "seen",
     "seen_around",
 ]
 
-_REMEMBERED = 4_096
 _FACTS = ("id", "request_id", "model", "created", "usage", "cost", "service_tier", "system_fingerprint")
-_indexes: WeakKeyDictionary[Encoder, ResponseIndex] = WeakKeyDictionary()
 
 
 class Claim:
@@ -255,26 +248,3 @@ def hold(relay: Relay, call: Call, scope: Scope) -> Claim | None:
     if call.kind == "tool" and relay._claim.get() is not None:
         return Claim(relay, scope, "none").__enter__()  # nobody asks for this kind
     return None
-
-
-class ResponseIndex:
-    """Remembers which LLM scope reported a response id first, for calls seen twice. Bounded; forgets the oldest."""
-
-    __slots__ = ("_seen",)
-
-    def __init__(self) -> None:
-        self._seen: dict[str, str] = {}
-
-    def first(self, response_id: str, uuid: str) -> str:
-        """Give the UUID of the scope that reported this id first: this one, or an earlier one."""
-        seen = self._seen
-        if len(seen) >= _REMEMBERED and response_id not in seen:
-            with suppress(KeyError, RuntimeError, StopIteration):  # another thread has made room
-                del seen[next(iter(seen))]
-        return seen.setdefault(response_id, uuid)
-
-
-def responses_of(encoder: Encoder) -> ResponseIndex:
-    """Give the index of the runtime that an encoder belongs to; each runtime has one encoder."""
-    found = _indexes.get(encoder)
-    return _indexes.setdefault(encoder, ResponseIndex()) if found is None else found

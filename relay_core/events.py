@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, cast
 
 import msgspec
 
-from relay_core.claims import responses_of
 from relay_core.errors import UsageError
 from relay_core.event_lines import ATOF_VERSION, mark_line, quick_line, scope_line
 from relay_core.ids import uuid_of
+from relay_core.late_payloads import ChunkNote, Deferred
 from relay_core.profiles import shown
 from relay_core.timestamps import iso_time, parse_time
 
@@ -30,39 +30,6 @@ _LACKING: Final[Any] = msgspec.UNSET
 _REPLACEABLE: Final = frozenset({"name", "data", "metadata", "category_profile"})
 _VIEWS: Final = frozenset({"annotated_request", "annotated_response"})
 _encode = msgspec.json.Encoder().encode
-
-
-class Deferred:
-    """A payload that is made on the dispatcher's thread, for instance a stream put together from its chunks."""
-
-    __slots__ = ("make",)
-
-    def __init__(self, make: Callable[[], Any]) -> None:
-        self.make = make
-
-
-class ChunkNote(msgspec.Struct, gc=False):
-    """What is to be said of one stream chunk, on the dispatcher's thread; never its text. Payload and detail at once."""
-
-    index: int
-    chunk: Any
-    codec: Any
-    identity: str | tuple[int, int]
-
-    name: ClassVar[str] = "llm.chunk"
-    category: ClassVar[None] = None
-    data_schema: ClassVar[None] = None
-
-    def make(self) -> dict[str, Any]:
-        """Describe the chunk as far as the codec knows its kind."""
-        said: dict[str, Any] = {"chunk_index": self.index, "provider": "unknown"}
-        describe = getattr(self.codec, "describe_chunk", None)
-        if callable(describe):
-            try:
-                said.update(describe(self.chunk))  # pyright: ignore[reportArgumentType,reportCallIssue]  # a codec's answer
-            except Exception as error:  # noqa: BLE001  # a strange chunk is still a chunk
-                said["undescribed"] = type(error).__qualname__
-        return said
 
 
 class MarkDetail(msgspec.Struct, gc=False):
@@ -136,16 +103,23 @@ class Event(msgspec.Struct, eq=False, gc=False):
     @property
     def data(self) -> Any:
         """The payload as plain JSON values: input on a start, output on an end; bounded and scrubbed."""
-        return self._cached("data", self._make_data)
+        cache = self.cache  # most have been asked before
+        return cache["data"] if cache is not None and "data" in cache else self._cached("data", self._make_data)
 
     @property
     def metadata(self) -> dict[str, Any] | None:
         """Correlation data; on an end event also the outcome."""
+        cache = self.cache  # see `data`
+        if cache is not None and "metadata" in cache:
+            return cache["metadata"]
         return self._cached("metadata", self._make_metadata)
 
     @property
     def category_profile(self) -> dict[str, Any] | None:
         """Fields that belong to the category, such as ``model_name`` and ``tool_call_id``."""
+        cache = self.cache  # see `data`
+        if cache is not None and "category_profile" in cache:
+            return cache["category_profile"]
         return self._cached("category_profile", self._make_profile)
 
     @property
@@ -247,7 +221,16 @@ class Event(msgspec.Struct, eq=False, gc=False):
 
     def _make_data(self) -> Any:
         raw = self.frozen()
-        return None if raw is None else self.encoder.tree(raw)
+        if raw is None:
+            return None
+        tree, is_plain = self.encoder.tree_of(raw)
+        if is_plain and self.cache is not None:
+            self.cache["is_plain"] = True
+        return tree
+
+    def is_plain(self) -> bool:
+        """Tell whether `data` was read and is the payload as it was: small, and nothing was to be changed."""
+        return self.cache is not None and "is_plain" in self.cache
 
     def frozen(self) -> Any:
         """The payload as `relay_core.payloads.freeze` gives it."""
@@ -338,8 +321,8 @@ class ScopeEvent(Event, eq=False, gc=False):
         return (self.metadata or {}).get("relay.status") if self.scope_category == "end" else None
 
     def _make_metadata(self) -> dict[str, Any] | None:
-        given: dict[str, Any] | None = Event._make_metadata(self)
-        if self.scope_category == "start":
+        given: dict[str, Any] | None = None if self.raw_metadata is None else Event._make_metadata(self)
+        if self.detail == "start":
             return given
         source = self.source
         outcome = self._status_facts()
@@ -353,7 +336,7 @@ class ScopeEvent(Event, eq=False, gc=False):
         return {**given, **outcome} if given else outcome
 
     def _status_facts(self) -> dict[str, Any]:
-        if self.scope_category == "start":
+        if self.detail == "start":
             return {}
         if self.route is None:  # read back
             return {k: v for k, v in (self.metadata or {}).items() if k in ("otel.status_code", "relay.status")}
@@ -370,15 +353,23 @@ class ScopeEvent(Event, eq=False, gc=False):
         response_id = getattr(view, "value", view).get("id")  # it may be a part that is frozen
         if not isinstance(response_id, str) or not response_id:
             return {}
-        first = responses_of(self.encoder).first(response_id, self.uuid)
-        return {} if first == self.uuid else {"relay.duplicate_of": first, "relay.usage_owner": False}
+        uuid = self.uuid
+        first = self.encoder.responses.first(response_id, uuid)
+        return {} if first == uuid else {"relay.duplicate_of": first, "relay.usage_owner": False}
 
     def _make_profile(self) -> dict[str, Any] | None:
-        profile: dict[str, Any] | None = Event._make_profile(self)
-        return profile if self.view is None else shown(profile, self.views(), self.encoder)
+        raw, encoder = self.raw_profile, self.encoder
+        profile = encoder.tree(raw) if raw else raw
+        if self.view is None:
+            return profile
+        views = self.views()  # which asks for the data
+        return shown(profile, views, encoder, is_small=self.is_plain())
 
     def views(self) -> dict[str, Any]:
         """Give the annotated views of a model call; parts of them may be frozen."""
+        cache = self.cache
+        if cache is not None and "views" in cache:
+            return cache["views"]
         from relay_core.annotations import views_of  # noqa: PLC0415  # only LLM events with a codec need it
 
         return self._cached("views", lambda: views_of(self))

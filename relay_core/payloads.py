@@ -19,13 +19,16 @@ import msgspec
 from relay_core.payload_census import glance, look
 from relay_core.payload_hooks import KEEP, Note, reduce_object
 from relay_core.payload_joint import Joint
+from relay_core.payload_parts import Frozen
 from relay_core.payload_rows import row_json
 from relay_core.payload_scan import KEY_CHARS, Scan
 from relay_core.payload_texts import Names, clean_text
 from relay_core.payload_tree import MARKER, Bounds, Normaliser
 from relay_core.payload_types import type_name, type_of
 from relay_core.payload_walk import walk
+from relay_core.profiles import Rearranged
 from relay_core.redaction import Redactor
+from relay_core.response_index import ResponseIndex
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,72 +57,6 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 DEFAULT_LIMITS: Final = Limits()
-_UNMADE: Final = (None, b"")
-
-
-class Frozen:
-    """A part of payloads that was frozen before, for instance one message of a growing chat.
-
-    It is kept by identity wherever it appears, and its JSON is made once for each `Encoder`.
-
-    Args:
-        value: what `freeze` gave.
-
-    Attributes:
-        base: of a list of such parts, a list that it begins with, and with how many of it; until its JSON is made.
-        shared: whether it is worth having JSON of its own, because it comes in several payloads.
-        clean: the encoder that has made its JSON, if nothing was to be changed.
-        joined: the encoder that has put the JSON of such a list together.
-        reading: what a codec has read of it, if it keeps that here.
-        heard: what a codec has read of the list that it is in, if it keeps that here.
-
-    Example:
-        >>> message = Frozen(freeze({"role": "user", "content": "hi"}))
-        >>> Encoder().json({"messages": [message, message]})
-        b'{"messages":[{"role":"user","content":"hi"},{"role":"user","content":"hi"}]}'
-    """
-
-    __slots__ = ("_made", "_make", "_value", "base", "clean", "heard", "joined", "reading", "shared")
-
-    def __init__(self, value: Any, *, shared: bool = False) -> None:
-        self._value = value
-        self.shared = shared
-        self.clean: Encoder | None = None
-        self._make: Callable[[], Any] | None = None
-        self._made: tuple[Encoder | None, bytes] = _UNMADE
-        self.base: tuple[Frozen, int] | None = None
-        self.joined: Encoder | None = None
-        self.reading: Any = None
-        self.heard: Any = None
-
-    @classmethod
-    def late(cls, make: Callable[[], Any]) -> Frozen:
-        """Hold a part that is made when it is first read, by whichever thread that is.
-
-        Args:
-            make: gives something frozen, or plain values that nobody else holds. It must not raise.
-
-        Example:
-            >>> Encoder().json({"who": Frozen.late(lambda: {"name": "Ann"})})
-            b'{"who":{"name":"Ann"}}'
-        """
-        part = cls(None)
-        part._make = make
-        return part
-
-    @property
-    def known(self) -> Any:
-        """What is frozen; None if it is still to be made."""
-        return self._value
-
-    @property
-    def value(self) -> Any:
-        """What is frozen."""
-        make = self._make
-        if make is not None:
-            self._value = make()
-            self._make = None  # after: another thread may read meanwhile
-        return self._value
 
 
 def _hook(obj: Any) -> Any:
@@ -132,6 +69,7 @@ def _hook(obj: Any) -> Any:
 
 
 _copy: Final = partial(msgspec.to_builtins, builtin_types=(*KEEP, Frozen, Note), enc_hook=_hook)
+_pack: Final = msgspec.msgpack.Encoder().encode
 _pack_into: Final = msgspec.msgpack.Encoder().encode_into
 _OWN: Final = frozenset(map(id, (Frozen, Note)))  # a class may forge its hash
 _ATOMS: Final = frozenset(map(id, (str, int, float, bool, type(None), bytes))) | _OWN
@@ -252,6 +190,7 @@ class Encoder:
         self._short: dict[bytes, bytes] = {}
         self.name: Callable[[Any], str] = Names(self.redactor).get
         self.joint = Joint(self, Frozen, Packed, self._plain, self._whole)
+        self.responses = ResponseIndex()  # here, because each runtime has one encoder
 
     def freeze(self, obj: Any) -> Any:
         """Take a snapshot, see `freeze`.
@@ -310,10 +249,13 @@ class Encoder:
             return self._plain(data)
         json = self._short.get(data)
         if json is None and (json := self._plain(data)) is not None:
-            if len(self._short) >= _SHORTS:
-                self._short.clear()
-            self._short[data] = json
+            self._keep(data, json)
         return json
+
+    def _keep(self, data: bytes, json: bytes) -> None:
+        if len(self._short) >= _SHORTS:
+            self._short.clear()
+        self._short[data] = json
 
     def _plain(self, data: bytes | bytearray) -> bytes | None:
         return (self._plain_pair(data) or (None,))[0]
@@ -324,21 +266,40 @@ class Encoder:
         Whatever JSON cannot say (an infinite number, bytes, a key that is no text) reads back as something else.
         """
         try:
-            tree = _unpack(data)
-            json = _write(tree)
-            size = len(json)
-            if size > self._compared or (
-                size > self._flat and json.count(b"{") + json.count(b"[") > self.limits.max_depth
-            ):
-                return None
-            if size > KEY_CHARS and (data.find(b"\xda") >= 0 or data.find(b"\xdb") >= 0) and _long_text(data):
-                return None  # perhaps a key
-            decoded = _read(json)
-            if decoded != tree or self._suspicious(json):
-                return None
+            return self._checked(_unpack(data), data)
         except Exception:  # noqa: BLE001  # the careful way decides
             return None
+
+    def _checked(self, tree: Any, data: bytes | bytearray | None) -> tuple[bytes, Any] | None:
+        """Do that with what is unpacked."""
+        json = _write(tree)
+        size = len(json)
+        if size > self._compared or (size > self._flat and json.count(b"{") + json.count(b"[") > self.limits.max_depth):
+            return None
+        if size > KEY_CHARS:
+            if data is None:
+                data = _pack(tree)
+            if (data.find(b"\xda") >= 0 or data.find(b"\xdb") >= 0) and _long_text(data):
+                return None  # perhaps a key
+        decoded = _read(json)
+        if decoded != tree or self._suspicious(json):
+            return None
         return None if json.find(b"$") >= 0 and json.find(b'$relay"') >= 0 else (json, decoded)
+
+    def settled(self, value: Any) -> Any:
+        """Give small values that are plain already and need no change; None to ask `freeze` and `tree` for them.
+
+        Args:
+            value: what nobody else holds.
+
+        Example:
+            >>> Encoder().settled({"a": [1]}), Encoder().settled({"a": (1,)}), Encoder().settled({"password": "x"})
+            ({'a': [1]}, None, None)
+        """
+        try:
+            return (self._checked(value, None) or (None, None))[1]
+        except Exception:  # noqa: BLE001  # something that is not plain
+            return None
 
     def views(self, found: dict[str, Any]) -> bytes:
         """Encode the annotated views of an event: an object of views, each perhaps a `Frozen` one.
@@ -350,6 +311,8 @@ class Encoder:
             >>> Encoder().views({"annotated_request": Frozen({"model": "m"})})
             b'{"annotated_request":{"model":"m"}}'
         """
+        if type(found) is Rearranged:
+            return found.json or _write(found)
         if len(found) == 1:
             [(name, view)] = found.items()
             if type(view) is Frozen:
@@ -370,16 +333,36 @@ class Encoder:
             >>> Encoder().tree({1: b"ab"})
             {'1': {'$relay': {'type': 'bytes', 'size': 2, 'base64': 'YWI='}}, '$relay': {'keys': ['int']}}
         """
-        if not markers:
-            kind = type(frozen)
-            if kind is Packed and len(frozen.data) > _SHORT:
-                made = self._plain_pair(frozen.data)
-                if made is not None:
-                    return made[1]
-            elif kind is Packed or kind is Frozen:
-                json = self._packed(frozen.data) if kind is Packed else self._whole(frozen)
-                if json is not None:
-                    return _read(json)
+        if markers:
+            return self._careful(frozen, markers=True)
+        return self.tree_of(frozen)[0]
+
+    def tree_of(self, frozen: Any) -> tuple[Any, bool]:
+        """Make the tree, and tell whether it is that of a small packed payload in which nothing was to be changed.
+
+        Args:
+            frozen: what `freeze` gave.
+
+        Example:
+            >>> Encoder().tree_of(pack({"n": 1})), Encoder().tree_of(pack({"password": "hunter2"}))
+            (({'n': 1}, True), ({'password': '[REDACTED]'}, False))
+        """
+        kind = type(frozen)
+        if kind is Frozen:
+            return _read(self._whole(frozen)), False
+        if kind is Packed:
+            data: bytes = frozen.data
+            is_short = len(data) <= _SHORT
+            if is_short and (json := self._short.get(data)) is not None:
+                return _read(json), True
+            made = self._plain_pair(data)
+            if made is not None:
+                if is_short:
+                    self._keep(data, made[0])
+                return made[1], True
+        return self._careful(frozen), False
+
+    def _careful(self, frozen: Any, *, markers: bool = False) -> Any:
         json, tree = self._encode(frozen, markers)
         return msgspec.json.decode(json) if tree is _NONE else tree
 

@@ -5,22 +5,35 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from relay_core.payloads import Encoder, Frozen
+    from relay_core.payloads import Encoder
 
 __all__ = ["Rearranged", "shown"]
 
 
-class Rearranged(dict[str, "Frozen"]):
-    """Views made of nothing but pieces of a payload as observers see it: they may be shown as they are."""
+class Rearranged(dict[str, Any]):
+    """Views made of nothing but pieces of a payload as observers see it: they may be shown and written as they are.
+
+    Attributes:
+        json: what is written, if that is known.
+    """
+
+    __slots__ = ("json",)
+
+    def __init__(self, views: dict[str, Any], json: bytes | None = None) -> None:
+        super().__init__(views)
+        self.json = json
 
 
-def shown(profile: dict[str, Any] | None, views: dict[str, Any], encoder: Encoder) -> dict[str, Any] | None:
+def shown(
+    profile: dict[str, Any] | None, views: dict[str, Any], encoder: Encoder, *, is_small: bool = False
+) -> dict[str, Any] | None:
     """Put views to a profile.
 
     Args:
         profile: the profile without them.
         views: what `relay_core.annotations.views_of` gave.
         encoder: the runtime's.
+        is_small: the payload was; then so are they.
 
     Example:
         >>> from relay_core.payloads import Encoder
@@ -29,8 +42,9 @@ def shown(profile: dict[str, Any] | None, views: dict[str, Any], encoder: Encode
     """
     if not views:
         return profile
-    if type(views) is Rearranged:
-        plain: dict[str, Any] = {name: part.value for name, part in views.items()}
-    else:
+    plain: dict[str, Any] | None = views if type(views) is Rearranged else None
+    if plain is None and is_small:
+        plain = encoder.settled(views)
+    if plain is None:
         plain = encoder.tree(encoder.freeze(views))
-    return {**profile, **plain} if profile else plain
+    return {**(profile or {}), **(plain or {})}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Awaitable, Iterable
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from relay_core.calls import begin, place, real_call
+from relay_core.calls import begin, place
 from relay_core.errors import UsageError
 from relay_core.observation import read_outcome, shown_by
 from relay_core.pipeline import before, execute, finished, refuse_await_only, step_through
@@ -199,7 +199,7 @@ class _Opening:
         final = self.final = Finaliser(relay, call, scope, self.assemble)
         try:
             executions = chain.executions if chain is not None else ()
-            source = await execute(relay, executions, call, real_call(call, self.fn), wait)
+            source = await execute(relay, executions, call, (call, self.fn), wait)
         except BaseException as error:
             self.leave(final, error)
             raise

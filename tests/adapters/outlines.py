@@ -7,8 +7,23 @@ import msgspec
 import relay_core
 from relay_core.annotations import annotate
 from relay_core.payloads import Encoder
+from relay_core.settings import Payload, Redaction, Settings
 
 encoder = Encoder()
+SETTINGS = {
+    "usual": None,
+    "own keys": Settings(redaction=Redaction(extra_keys=["message", "prompt_tokens"])),
+    "shallow": Settings(payload=Payload(max_depth=5)),
+    "short": Settings(payload=Payload(max_string=3)),
+    "few": Settings(payload=Payload(max_items=2)),
+    "small": Settings(payload=Payload(max_bytes=900)),
+}
+"""Settings under which observers see payloads in different ways."""
+
+
+def nested(depth):
+    """Containers in each other."""
+    return {"a": nested(depth - 1)} if depth else 1
 
 
 def same_as_the_long_way(codec, side, native):

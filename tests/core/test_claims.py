@@ -9,8 +9,8 @@ import threading
 import pytest
 
 import relay_core as relay
-from relay_core.claims import ResponseIndex
 from relay_core.llm import Choice, LlmResponse, Usage
+from relay_core.response_index import ResponseIndex
 from tests.core.chat_codec import RESPONSES
 from tests.core.golden_scenario import Codec, Recording
 

@@ -48,11 +48,12 @@ from relay_core.llm import (
     ToolDefinition,
     ToolResultPart,
 )
+from relay_core.outlines import request_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from relay_core.annotations import Outline
+    from relay_core.outlines import Outline
 
 __all__ = ["CODEC", "AnthropicMessagesCodec"]
 
@@ -202,7 +203,7 @@ class AnthropicMessagesCodec(JsonCodec):
 
     def outline(self, phase: str, data: Any) -> Outline | None:
         """Put the annotated view of a usual call together from the payload that observers see; None for others."""
-        return request_outline(data["content"]) if phase == "start" else response_outline(data)
+        return request_outline(request_of(data)) if phase == "start" else response_outline(data)
 
     chunk_texts = staticmethod(message_texts)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from relay_adapter_bedrock.assembler import ConverseAssembler
 from relay_adapter_bedrock.blocks import API, build_bare, build_block, read_blocks, text_path
+from relay_adapter_bedrock.outline import SPECIFIC, request_outline, response_outline
 from relay_core.codec_parts import (
     JsonCodec,
     choice_ops,
@@ -44,9 +45,12 @@ from relay_core.llm import (
     ToolResultPart,
     Usage,
 )
+from relay_core.outlines import request_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+
+    from relay_core.outlines import Outline
 
 __all__ = ["CODEC", "BedrockConverseCodec"]
 
@@ -68,17 +72,6 @@ _PLACES: Final[dict[str, Path]] = {
     "metadata": ("requestMetadata",),
 }
 _THINKING: Final = ("thinking", "reasoning_config", "reasoningConfig")
-_SPECIFIC: Final = frozenset(
-    [
-        "guardrailConfig",
-        "additionalModelResponseFieldPaths",
-        "promptVariables",
-        "performanceConfig",
-        "serviceTier",
-        "outputConfig",
-        "schemaVersion",
-    ]
-)
 _SEEN: Final = frozenset({"messages", "system", "toolConfig", "modelId", "requestMetadata", _CONFIG, _MORE})
 _ANSWER_SEEN: Final = frozenset({"output", "stopReason", "usage", "metrics", "ResponseMetadata"})
 _ANSWER_SPECIFIC: Final = frozenset(
@@ -128,7 +121,7 @@ class BedrockConverseCodec(JsonCodec):
             reasoning=_reasoning(native),
             metadata=copy_fields(metadata) if isinstance(metadata, dict) else None,
             api_specific=_specific(native),
-            extra=copy_fields(native, drop=_SEEN | _SPECIFIC),
+            extra=copy_fields(native, drop=_SEEN | SPECIFIC),
         )
 
     def read_response(self, native: Any) -> LlmResponse:
@@ -165,6 +158,10 @@ class BedrockConverseCodec(JsonCodec):
         if gone and gone == table_of(native.get("toolConfig")).keys():
             ops.append(delete(_TOOLS[:1]))  # an empty one would be refused
         return ops
+
+    def outline(self, phase: str, data: Any) -> Outline | None:
+        """Put the annotated view of a usual call together from the payload that observers see; None for others."""
+        return request_outline(request_of(data)) if phase == "start" else response_outline(data)
 
     def assembler(self) -> ConverseAssembler:
         """Make an assembler for the events of one stream."""
@@ -256,7 +253,7 @@ def _reasoning(native: Any) -> Reasoning | None:
 
 
 def _specific(native: Any) -> dict[str, Any]:
-    fields = copy_fields(native, keep=_SPECIFIC)
+    fields = copy_fields(native, keep=SPECIFIC)
     config = copy_fields(native.get(_CONFIG), drop=_PARAMS.values())
     more = copy_fields(native.get(_MORE), drop={str(_thinking(native)[-1])})
     return {**fields, **({_CONFIG: config} if config else {}), **({_MORE: more} if more else {})}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from relay_adapter_google_genai.assembler import ContentAssembler
 from relay_adapter_google_genai.names import camel, get, respelled, spelled
+from relay_adapter_google_genai.outline import ROLES, SPECIFIC, request_outline, response_outline
 from relay_adapter_google_genai.parts import API, build_bare, build_part, read_parts, result_ops
 from relay_adapter_google_genai.tools import choice_edits, read_choice, read_tools, tool_ops, tools_ops
 from relay_adapter_google_genai.usage import read_usage
@@ -49,9 +50,12 @@ from relay_core.llm import (
     ToolDefinition,
     ToolResultPart,
 )
+from relay_core.outlines import request_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from relay_core.outlines import Outline
 
 __all__ = ["CODEC", "GeminiGenerateContentCodec"]
 
@@ -76,11 +80,9 @@ _PLACES: Final[dict[str, Path]] = {
 _FORMATS: Final = ("responseJsonSchema", "responseSchema")
 _CONFIG_SEEN: Final = frozenset({*_PARAMS.values(), "thinkingConfig", "responseMimeType", *_FORMATS})
 _SEEN: Final = frozenset({"model", "contents", "systemInstruction", "tools", "cachedContent", _CONFIG})
-_SPECIFIC: Final = frozenset({"safetySettings", "labels", "serviceTier", "store"})
 _TYPES: Final = {"application/json": "json", "text/plain": "text"}
 _MIMES: Final = {"json": "application/json", "json_schema": "application/json", "text": "text/plain"}
 _SOURCES: Final = ("web", "retrievedContext", "maps")
-_ROLES: Final = {"model": "assistant", "function": "tool"}
 _WORDS: Final = {"assistant": "model", "tool": "function", "user": "user"}
 _ANSWER_SEEN: Final = frozenset({"candidates", "usageMetadata", "modelVersion", "responseId", "createTime"})
 _ANSWER_SPECIFIC: Final = frozenset({"promptFeedback", "modelStatus", "automaticFunctionCallingHistory", "error"})
@@ -188,6 +190,10 @@ class GeminiGenerateContentCodec(JsonCodec):
         ops = (op for edit in edits for op in self._ops(edit, native))
         return respelled(ops, native)
 
+    def outline(self, phase: str, data: Any) -> Outline | None:
+        """Put the annotated view of a usual call together from the payload that observers see; None for others."""
+        return request_outline(request_of(data)) if phase == "start" else response_outline(data)
+
     def assembler(self) -> ContentAssembler:
         """Make an assembler for the chunks of one stream."""
         return ContentAssembler()
@@ -249,7 +255,7 @@ def _message(item: Any, index: int) -> Message:
         raise CodecError(f"contents[{index}] is no Gemini content: it is no object")
     role = text_of(item.get("role")) or "user"
     path: Path = ("contents", index)
-    return Message(_ROLES.get(role, role), read_parts(item.get("parts"), (*path, "parts")), path=path)
+    return Message(ROLES.get(role, role), read_parts(item.get("parts"), (*path, "parts")), path=path)
 
 
 def _params(config: Any) -> Params:
@@ -275,13 +281,13 @@ def _response_format(config: Any) -> ResponseFormat | None:
 
 
 def _specific(native: Any, config: Any) -> dict[str, Any]:
-    fields = {camel(key): copy_json(value) for key, value in native.items() if camel(key) in _SPECIFIC}
+    fields = {camel(key): copy_json(value) for key, value in native.items() if camel(key) in SPECIFIC}
     rest = {key: copy_json(value) for key, value in table_of(config).items() if camel(key) not in _CONFIG_SEEN}
     return {**fields, _CONFIG: rest} if rest else fields
 
 
 def _unknown(key: str) -> bool:
-    return camel(key) not in _SEEN and camel(key) not in _SPECIFIC and camel(key) != "toolConfig"
+    return camel(key) not in _SEEN and camel(key) not in SPECIFIC and camel(key) != "toolConfig"
 
 
 def _is_answer(chunk: Any) -> bool:
@@ -311,7 +317,7 @@ def _choice(item: Any, spot: int, path: Path) -> Choice:
     key = spelled(item, "finishReason")
     return Choice(
         index=index if isinstance(index, int) else spot,
-        role=_ROLES.get(role, role),
+        role=ROLES.get(role, role),
         parts=(*read_parts(content.get("parts"), (*path, "content", "parts")), *_citations(item, path)),
         finish=finish_of(table_of(item).get(key), _REASONS, (*path, key)),
         path=path,

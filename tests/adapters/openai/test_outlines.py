@@ -10,10 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay_adapter_openai.codecs import ChatCodec
-from relay_core.settings import Payload, Redaction, Settings
 from tests.adapters.codec_laws import damaged, recorded
 from tests.adapters.openai.samples import CALL, CHAT_REQUESTS, CHAT_RESPONSES, FUNCTION, USER
-from tests.adapters.outlines import long_way, same_as_the_long_way, seen_of
+from tests.adapters.outlines import SETTINGS, long_way, same_as_the_long_way, seen_of
 
 codec = ChatCodec()
 PLAIN_CALL = {name: value for name, value in CALL.items() if name != "x"}
@@ -114,15 +113,6 @@ def secret_arguments():
     answer = copy.deepcopy(CALLED)
     answer["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"] = '{"p\\u0061ssword": "hunter2", "n": 1}'
     return answer
-
-
-SETTINGS = {
-    "usual": None,
-    "own keys": Settings(redaction=Redaction(extra_keys=["message", "prompt_tokens"])),
-    "shallow": Settings(payload=Payload(max_depth=5)),
-    "short": Settings(payload=Payload(max_string=3)),
-    "few": Settings(payload=Payload(max_items=2)),
-}
 
 
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)

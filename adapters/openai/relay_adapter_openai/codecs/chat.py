@@ -8,6 +8,7 @@ from relay_adapter_openai.codecs.chat_edits import part_ops, splice_parts, splic
 from relay_adapter_openai.codecs.chat_outline import request_outline, response_outline
 from relay_adapter_openai.codecs.chat_parts import (
     API,
+    SPECIFIC,
     build_message,
     build_parts,
     check_messages,
@@ -58,12 +59,13 @@ from relay_core.llm import (
     ToolDefinition,
     ToolResultPart,
 )
+from relay_core.outlines import request_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from relay_core.annotations import Outline
     from relay_core.llm import FinishReason
+    from relay_core.outlines import Outline
 
 __all__ = ["ChatCodec"]
 
@@ -71,27 +73,6 @@ _NUMBERS: Final = ("temperature", "top_p", "presence_penalty", "frequency_penalt
 _COUNTS: Final = ("top_k", "seed", "n")
 _LIMITS: Final = ("max_completion_tokens", "max_tokens")
 _TOP: Final = ("model", "stream", "parallel_tool_calls", "metadata")
-_SPECIFIC: Final = frozenset(
-    [
-        "audio",
-        "logit_bias",
-        "logprobs",
-        "modalities",
-        "moderation",
-        "prediction",
-        "prompt_cache_key",
-        "prompt_cache_options",
-        "prompt_cache_retention",
-        "safety_identifier",
-        "service_tier",
-        "store",
-        "stream_options",
-        "top_logprobs",
-        "user",
-        "verbosity",
-        "web_search_options",
-    ]
-)
 _OWN: Final = frozenset(
     [
         "messages",
@@ -105,7 +86,7 @@ _OWN: Final = frozenset(
         "reasoning",
     ]
 )
-_KNOWN: Final = frozenset({*_NUMBERS, *_COUNTS, *_LIMITS, *_TOP, *_SPECIFIC, *_OWN})
+_KNOWN: Final = frozenset({*_NUMBERS, *_COUNTS, *_LIMITS, *_TOP, *SPECIFIC, *_OWN})
 _REPLY: Final = ("id", "model", "created", "service_tier", "system_fingerprint")
 _REPLY_SPECIFIC: Final = frozenset({"error", "object", "prompt_filter_results", "provider", "x_groq"})
 _FINISH: Final[dict[str, FinishReason]] = {
@@ -156,7 +137,7 @@ class ChatCodec(WireCodec):
             response_format=read_format(native.get("response_format")),
             stream=truth_of(native.get("stream")),
             metadata=copy_fields(native["metadata"]) if isinstance(native.get("metadata"), dict) else None,
-            api_specific=copy_fields(native, keep=_SPECIFIC),
+            api_specific=copy_fields(native, keep=SPECIFIC),
             extra=copy_fields(native, drop=_KNOWN),
         )
 
@@ -182,9 +163,7 @@ class ChatCodec(WireCodec):
 
     def outline(self, phase: str, data: Any) -> Outline | None:
         """Put the annotated view of a usual call together from the payload that observers see; None for others."""
-        if phase == "start":
-            return request_outline(data["content"], _SPECIFIC)
-        return response_outline(data) if type(data) is dict else None
+        return request_outline(request_of(data)) if phase == "start" else response_outline(data)
 
     def assembler(self) -> ChatAssembler:
         """Make an assembler for one stream."""

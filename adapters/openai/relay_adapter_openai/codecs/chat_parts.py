@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = [
     "API",
     "HOMES",
+    "SPECIFIC",
     "build_home",
     "build_message",
     "build_part",
@@ -54,6 +55,28 @@ _TEXT_HOMES: Final = ("reasoning", "reasoning_content")  # of OpenRouter and vLL
 _LIST_HOMES: Final = ("reasoning_details", "thinking_blocks")
 HOMES: Final = (*_TEXT_HOMES, *_LIST_HOMES, "content", "refusal", "audio", "images", "annotations", "tool_calls")
 """The keys of a message that hold its parts, in the order of the parts."""
+SPECIFIC: Final = frozenset(
+    [
+        "audio",
+        "logit_bias",
+        "logprobs",
+        "modalities",
+        "moderation",
+        "prediction",
+        "prompt_cache_key",
+        "prompt_cache_options",
+        "prompt_cache_retention",
+        "safety_identifier",
+        "service_tier",
+        "store",
+        "stream_options",
+        "top_logprobs",
+        "user",
+        "verbosity",
+        "web_search_options",
+    ]
+)
+"""Names of fields of a request that only this API knows."""
 _MEDIA: Final = {"image_url": ImagePart, "video_url": VideoPart, "audio_url": AudioPart}
 _CALLS: Final = {"function": "arguments", "custom": "input"}
 

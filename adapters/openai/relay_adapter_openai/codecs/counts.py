@@ -1,5 +1,7 @@
 """Tokens and money as the OpenAI API and compatible servers report them."""
 
+# plain JSON of any form passes here:
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
 from __future__ import annotations
 
 from typing import Any, Final
@@ -7,10 +9,17 @@ from typing import Any, Final
 from relay_core.codec_parts import decimal_of, number_of, table_of
 from relay_core.lens import copy_json
 from relay_core.llm import Cost, Usage
+from relay_core.outlines import counts_line, is_count
 
-__all__ = ["cost_of", "usage_of"]
+__all__ = ["cost_of", "plain_counts", "usage_of"]
 
 _MODALITIES: Final = ("text", "audio", "image", "video")
+_NAMES: Final = (("prompt_tokens", "completion_tokens"), ("input_tokens", "output_tokens"))
+_COUNTED: Final = [
+    frozenset({given, told, "total_tokens", f"{given}_details", f"{told}_details"}) for given, told in _NAMES
+]
+_TOTALS: Final = 3  # keys of a usage without details
+_CACHED_APART: Final = frozenset({"cache_write_tokens", "cache_creation_tokens"})
 _MOST: Final = 1e15  # a price beyond this is no price
 
 
@@ -71,6 +80,33 @@ def cost_of(native: Any) -> Cost | None:
         if amount is not None and abs(amount) < _MOST:  # not so of NaN
             return Cost(amount)
     return None
+
+
+def plain_counts(usage: dict[str, Any]) -> dict[str, Any] | None:
+    """Show the counts of a usage that adds up as the annotated view shows them; None for one to be looked at closely.
+
+    Example:
+        >>> plain_counts({"input_tokens": 9, "output_tokens": 4, "total_tokens": 13})["uncached_input_tokens"]
+        9
+    """
+    get, is_newer = usage.get, "input_tokens" in usage
+    given, told = _NAMES[is_newer]
+    asked, answered = get(given), get(told)
+    if not is_count(asked) or not is_count(answered) or asked + answered != get("total_tokens"):
+        return None
+    if not usage.keys() <= _COUNTED[is_newer]:
+        return None
+    if len(usage) == _TOTALS:
+        return counts_line(asked, answered)
+    inputs, outputs = get(f"{given}_details") or {}, get(f"{told}_details") or {}
+    if type(inputs) is not dict or type(outputs) is not dict or not _CACHED_APART.isdisjoint(inputs):
+        return None
+    read, thought = inputs.get("cached_tokens"), outputs.get("reasoning_tokens")
+    if (read is not None and (not is_count(read) or read > asked)) or (
+        thought is not None and (not is_count(thought) or thought > answered)
+    ):
+        return None
+    return counts_line(asked - (read or 0), answered, read, thought)
 
 
 def _completed(

@@ -26,10 +26,10 @@ from relay_core.llm import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["API", "CALLS", "OUTPUTS", "Call", "is_message", "read_item", "read_message"]
+__all__ = ["API", "CALLS", "OUTPUTS", "TEXTS", "Call", "is_message", "read_item", "read_message"]
 
 API: Final = "openai_responses"
-_TEXTS: Final = frozenset({"input_text", "output_text", "text", "summary_text", "reasoning_text"})
+TEXTS: Final = frozenset({"input_text", "output_text", "text", "summary_text", "reasoning_text"})
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -133,7 +133,7 @@ def _read_block(value: Any, path: Path) -> Part:
     """Read one block of content; one of no known shape is kept as it is."""
     table = table_of(value)
     kind = kind_of(table)
-    if kind in _TEXTS and isinstance(table.get("text"), str):
+    if kind in TEXTS and isinstance(table.get("text"), str):
         marks = enumerate(list_of(table.get("annotations")))
         cited = tuple(citation_of(mark, (*path, "annotations", index)) for index, mark in marks)
         return TextPart(table["text"], cited, path=path)

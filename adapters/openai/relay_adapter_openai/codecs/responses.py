@@ -8,6 +8,7 @@ from relay_adapter_openai.codecs.counts import cost_of, usage_of
 from relay_adapter_openai.codecs.item_edits import build_message, part_ops, splice_message, splice_texts
 from relay_adapter_openai.codecs.items import API, read_item, read_message
 from relay_adapter_openai.codecs.output_edits import splice_output
+from relay_adapter_openai.codecs.responses_outline import SPECIFIC, request_outline, response_outline
 from relay_adapter_openai.codecs.responses_stream import ResponsesAssembler
 from relay_adapter_openai.codecs.responses_tools import (
     build_choice,
@@ -47,36 +48,18 @@ from relay_core.llm import (
     ToolDefinition,
     ToolResultPart,
 )
+from relay_core.outlines import request_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from relay_core.llm import FinishReason, Part
+    from relay_core.outlines import Outline
 
 __all__ = ["ResponsesCodec"]
 
 _NUMBERS: Final = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
 _TOP: Final = ("model", "stream", "parallel_tool_calls", "metadata")
-_SPECIFIC: Final = frozenset(
-    [
-        "background",
-        "context_management",
-        "include",
-        "max_tool_calls",
-        "moderation",
-        "prompt",
-        "prompt_cache_key",
-        "prompt_cache_options",
-        "prompt_cache_retention",
-        "safety_identifier",
-        "service_tier",
-        "store",
-        "stream_options",
-        "top_logprobs",
-        "truncation",
-        "user",
-    ]
-)
 _OWN: Final = frozenset(
     [
         "input",
@@ -90,7 +73,7 @@ _OWN: Final = frozenset(
         "conversation",
     ]
 )
-_KNOWN: Final = frozenset({*_NUMBERS, *_TOP, *_SPECIFIC, *_OWN})
+_KNOWN: Final = frozenset({*_NUMBERS, *_TOP, *SPECIFIC, *_OWN})
 _REPLY: Final = {"id": "id", "model": "model", "created": "created_at", "service_tier": "service_tier"}
 _REPLY_SPECIFIC: Final = _KNOWN | {"status", "error", "incomplete_details", "completed_at", "billing", "tool_usage"}
 _ENDING: Final = ("status", "incomplete_details")  # what the reason to finish tells
@@ -137,7 +120,7 @@ class ResponsesCodec(WireCodec):
             stream=truth_of(native.get("stream")),
             conversation=_read_conversation(native),
             metadata=copy_fields(native["metadata"]) if isinstance(native.get("metadata"), dict) else None,
-            api_specific=_specific(native, _SPECIFIC),
+            api_specific=_specific(native, SPECIFIC),
             extra=copy_fields(native, drop=_KNOWN),
         )
 
@@ -161,6 +144,10 @@ class ResponsesCodec(WireCodec):
             api_specific=copy_fields(native, keep=_REPLY_SPECIFIC, drop={*_REPLY.values(), *told}),
             extra=copy_fields(native, drop={*_REPLY.values(), *_REPLY_SPECIFIC, "object", "output", "usage"}),
         )
+
+    def outline(self, phase: str, data: Any) -> Outline | None:
+        """Put the annotated view of a usual call together from the payload that observers see; None for others."""
+        return request_outline(request_of(data)) if phase == "start" else response_outline(data)
 
     def assembler(self) -> ResponsesAssembler:
         """Make an assembler for one stream."""

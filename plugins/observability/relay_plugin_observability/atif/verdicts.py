@@ -44,6 +44,8 @@ def take(
     trail: Trail, parent: str | None, kind: str, name: str, *, refused: bool = False
 ) -> list[dict[str, Any]] | None:
     """Give the verdicts on one call: of each guardrail the first that is left; others are for calls beside it."""
+    if not trail.verdicts:
+        return None
     for target in (name, "") if kind == "llm" else (name,):
         rows = trail.verdicts.pop((parent, kind, target), None)
         if rows is None:

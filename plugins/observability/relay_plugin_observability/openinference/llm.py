@@ -33,6 +33,7 @@ _TELLS_PROVIDER: Final = (
     "ls_provider",
     "gen_ai.system",
 )
+_NAMES_PROVIDER: Final = frozenset(_TELLS_PROVIDER)
 _PROVIDERS: Final = {
     "azure.ai.openai": "azure",
     "azure.ai.inference": "azure",
@@ -80,7 +81,10 @@ def provider_of(profile: dict[str, Any], metadata: dict[str, Any]) -> str | None
         >>> provider_of({"provider": "AWS.Bedrock"}, {}), provider_of({"model_name": "gpt-4o"}, {})
         ('aws', None)
     """
-    told = first_text(profile, *_TELLS_PROVIDER) or first_text(metadata, *_TELLS_PROVIDER)
+    told: str | None = None
+    for found in (profile, metadata):
+        if told is None and not _NAMES_PROVIDER.isdisjoint(found):
+            told = first_text(found, *_TELLS_PROVIDER)
     if told is None:
         return None
     word = told.strip().lower()

@@ -138,7 +138,7 @@ def put_counts(out: Attributes, view: dict[str, Any], data: Any) -> bool:
     made: Any = view.get("completion_tokens")
     read: Any = view.get("cache_read_tokens", 0)
     thought: Any = view.get("reasoning_tokens", 0)
-    if not all(type(count) is int for count in (given, made, read, thought)):
+    if type(given) is not int or type(made) is not int or type(read) is not int or type(thought) is not int:
         return False
     if view.get("uncached_input_tokens") != given - read or not (
         0 <= read <= given < _MOST and 0 <= thought <= made < _MOST

@@ -98,8 +98,9 @@ def put_whereabouts(out: Attributes, record: ScopeRecord, metadata: dict[str, An
         shown = as_attribute(value)
         if shown is not None:
             out[sendable(as_text(key))] = shown
-    for key, names in ((SPAN.SESSION_ID, _SESSION), (SPAN.USER_ID, _USER)):
-        if metadata and key not in out:
+    is_usual = metadata.keys() <= _OUTCOME
+    for key, names in () if is_usual else ((SPAN.SESSION_ID, _SESSION), (SPAN.USER_ID, _USER)):
+        if key not in out:
             found = first_text(metadata, *names)
             if found is not None:
                 out[key] = found
@@ -107,7 +108,7 @@ def put_whereabouts(out: Attributes, record: ScopeRecord, metadata: dict[str, An
     out[SPAN.GRAPH_NODE_ID] = str(start.uuid)
     if start.parent_uuid is not None:
         out[SPAN.GRAPH_NODE_PARENT_ID] = str(start.parent_uuid)
-    if metadata.keys() <= _OUTCOME:
+    if is_usual:
         return
     tags = [tag for name in _TAGS for tag in as_list(metadata.get(name)) if is_text(tag)]
     if tags:
