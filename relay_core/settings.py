@@ -45,7 +45,7 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True):
     """The queue between the program and the worker that delivers events.
 
     Args:
-        max_events: most events that wait at once.
+        max_events: most events that wait at once; marks of stream chunks may be up to a quarter more.
         max_bytes: most bytes of payload that wait at once.
         policy: when the queue is full, ``block`` (wait up to ``block_timeout``, then drop the new event),
             ``drop_newest`` or ``drop_oldest``.
