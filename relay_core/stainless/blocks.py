@@ -62,11 +62,11 @@ def cut(piece: bytes) -> list[bytes]:
             rest = parts.pop()
             blocks = [part + separator for part in parts]
             return [*blocks, rest] if rest else blocks
-    return [piece]
+    return [piece] if piece else []
 
 
 def counted(pieces: list[bytes]) -> int:
-    r"""Count the blocks that `cut` would give of all pieces together; the pieces themselves where they cannot be cut.
+    r"""Count the blocks that `cut` would give of all pieces together.
 
     Example:
         >>> counted([b"data: 1\n\nda", b"ta: 2\n\n", b"da"])
@@ -78,7 +78,7 @@ def counted(pieces: list[bytes]) -> int:
         if found:
             ends = data[len(data.rstrip(separator)) :].split(separator)  # of three line ends, one is left over
             return found if len(ends) > 1 and not ends[-1] else found + 1
-    return len(pieces)
+    return 1 if data else 0
 
 
 def read_chunks(reader: SseReader, piece: bytes | None) -> list[WireChunk | SseEvent]:

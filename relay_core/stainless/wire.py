@@ -115,10 +115,8 @@ class Wire:
         if not self.whole:
             return [] if piece is None else [piece]
         data = self._half + (piece or b"")
-        if not data:
-            return []
         blocks = cut(data)
-        self._half = b"" if piece is None or data.endswith(SEPARATORS) else blocks.pop()
+        self._half = b"" if not blocks or piece is None or data.endswith(SEPARATORS) else blocks.pop()
         return blocks
 
     @property
