@@ -58,6 +58,7 @@ class Dispatcher(Intake):
     def _reset(self) -> None:
         """Start from nothing: at first, and in a forked child, which owns no thread, lock or event of its parent."""
         self.queue = deque()
+        self._barriers = 0  # in the queue
         self.tail = None
         self._pressed = set()
         if not self.refusing:
@@ -178,9 +179,10 @@ class Dispatcher(Intake):
             self._taken, queue = taken, self.queue
             with suppress(IndexError):  # a finalizer amid this may shut everything down
                 taken.extend(starmap(queue.popleft, repeat((), min(len(queue), _BATCH))))
-            kinds = set(map(type, taken))
-            if ChunkRun in kinds or Barrier in kinds:
-                self._unroll(taken)
+            if self.has_runs or self._barriers:
+                kinds = set(map(type, taken))
+                if ChunkRun in kinds or Barrier in kinds:
+                    self._unroll(taken)
             if self._bytes != self._bytes_done:
                 self._bytes_done += sum(map(_weight_of, taken))
             self._moves += 1
@@ -198,6 +200,7 @@ class Dispatcher(Intake):
                 events += opened
             elif isinstance(item, Barrier):
                 self._barrier = item
+                self._barriers -= 1
             else:
                 events.append(item)
             if self._barrier is not None or len(events) >= _BATCH:
@@ -312,6 +315,8 @@ class Dispatcher(Intake):
         if self._worker is None and not self.queue:
             return True
         barrier = Barrier(time.monotonic() + timeout, close=close)
+        with self._lock:
+            self._barriers += 1
         self.tail = None
         self.queue.append(barrier)
         self.rouse()

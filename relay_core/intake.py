@@ -32,6 +32,7 @@ class Intake(Accounts):
         settings: limits and policies of the queue.
 
     Attributes:
+        has_runs: there have been runs of chunks in the queue.
         idle: the worker sleeps until somebody wakes it.
         tail: what chunks may join; whoever queues anything else clears it first.
         room: so many events may wait before anything needs to be known of the next one.
@@ -53,6 +54,7 @@ class Intake(Accounts):
         self._light = self._max_bytes // (2 * self._max_events)  # so many bytes are not worth counting
         self.closed = False
         self.refusing = False
+        self.has_runs = False
         self._refusal = "shutdown"
         self._open_doors()
 
@@ -83,7 +85,7 @@ class Intake(Accounts):
 
     def put_run(self, run: ChunkRun) -> None:
         """Accept chunks of a stream; more may join them if the queue is almost empty."""
-        run.queued = True
+        run.queued = self.has_runs = True
         if len(self.queue) < self.room_for_runs:
             self.tail = run
             self.queue.append(run)
