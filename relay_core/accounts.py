@@ -45,9 +45,10 @@ class Accounts:
         """Count the events accepted and not yet handed over, for one subscriber or for all."""
         return self._count(self._known() if sink is None else (sink,), every=sink is None)[1]
 
-    def _count(self, sinks: tuple[Sink, ...], *, every: bool) -> tuple[int, int, int]:
-        """Count delivered, pending and dropped; again, while events move meanwhile."""
-        delivered = total = dropped = 0
+    def _count(self, sinks: tuple[Sink, ...], *, every: bool) -> tuple[int, int, list[dict[str, int]]]:
+        """Count delivered and pending, and dropped by reason for each; again, while events move meanwhile."""
+        delivered = total = 0
+        dropped: list[dict[str, int]] = []
         for _ in range(_READS):
             before = self._standing(sinks)
             tallies = [sink.tally() for sink in sinks]
@@ -56,7 +57,7 @@ class Accounts:
                 if not isinstance(event, Barrier):
                     each = len(event.route.sinks) if every else sinks[0] in event.route.sinks
                     total += each * (len(event) if isinstance(event, ChunkRun) else 1)
-            dropped = sum(sink.lost() for sink in sinks)
+            dropped = [dict(sink.dropped) for sink in sinks]
             if not self._moves & 1 and not any(sink.turn & 1 for sink in sinks) and before == self._standing(sinks):
                 break
             time.sleep(0)
@@ -68,12 +69,13 @@ class Accounts:
 
     def report(self, *, timed_out: bool = False) -> FlushReport:
         """Sum up the accounts of all subscribers."""
-        return FlushReport(*self._count(self._known(), every=True), timed_out)
+        delivered, pending, dropped = self._count(self._known(), every=True)
+        return FlushReport(delivered, pending, sum(sum(reasons.values()) for reasons in dropped), timed_out)
 
     def stats(self) -> dict[str, dict[str, Any]]:
         """Give the account of each subscriber, by name; of several with one name, the later ones as ``name#2``."""
         found: dict[str, dict[str, Any]] = {}
         for label, sink in labelled(self._known()).items():
-            delivered, pending, _ = self._count((sink,), every=False)
-            found[label] = sink.account(delivered, pending, dict(sink.dropped))
+            delivered, pending, dropped = self._count((sink,), every=False)
+            found[label] = sink.account(delivered, pending, dropped[0])
         return found

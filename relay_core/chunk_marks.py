@@ -26,8 +26,6 @@ RUN_CHUNKS: Final = 64  # most rows that wait in one run
 
 Parts: TypeAlias = "Callable[[Any], list[Any]]"
 """Finds the chunks in what a stream gave, on the dispatcher's thread; None stands for the end of the stream."""
-
-
 Row: TypeAlias = tuple[int, Any, int, Any]
 """A place in the stream, what it gave, monotonic nanoseconds, and the number or the text of the mark's identity."""
 

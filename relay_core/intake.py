@@ -95,19 +95,17 @@ class Intake(Accounts):
             self._put_busy(run)
 
     def _put_busy(self, event: Event | ChunkRun) -> None:
-        queued = len(self.queue)
+        deadline = self._wait_for_lanes(event) if self._pressed else None
         if self.refusing:
             self._drop((event,), self._refusal)
             return
-        if self._pressed:
-            self._wait_for_lanes(event)
         weight = weigh(event.raw)
         if weight > self._light:
             event.weight = weight
             with self._lock:
                 self._bytes += weight
-        if queued >= self._max_events or self._bytes - self._bytes_done > self._max_bytes:
-            self._put_full(event)
+        if len(self.queue) >= self._max_events or self._bytes - self._bytes_done > self._max_bytes:
+            self._put_full(event, deadline)
             return
         self.tail = None
         self.queue.append(event)
@@ -120,11 +118,11 @@ class Intake(Accounts):
             len(self.queue) >= self._max_events * reserve or self._bytes - self._bytes_done > self._max_bytes * reserve
         )
 
-    def _put_full(self, event: Event | ChunkRun) -> None:
+    def _put_full(self, event: Event | ChunkRun, deadline: float | None) -> None:
         """The queue is full: each subscriber's own policy decides."""
         sinks = event.route.sinks
         waiting = [sink for sink in sinks if sink.policy == "block" and not sink.stalled]
-        fits = not self._full(event) or (bool(waiting) and self._wait_for_space(event, waiting))
+        fits = not self._full(event) or (bool(waiting) and self._wait_for_space(event, waiting, deadline))
         kept = sinks
         if not fits:
             kept = tuple(sink for sink in sinks if sink.policy == "drop_oldest" and self._drop_oldest(sink, event))
@@ -143,10 +141,11 @@ class Intake(Accounts):
                 self._bytes_done += event.weight
         self.rouse()
 
-    def _wait_for_space(self, event: Event | ChunkRun, waiting: list[Sink]) -> bool:
+    def _wait_for_space(self, event: Event | ChunkRun, waiting: list[Sink], deadline: float | None) -> bool:
         if self._waits_for_itself():
             return False  # a subscriber that emits, or a signal handler amid a `put`
-        deadline = time.monotonic() + self._wait
+        if deadline is None:
+            deadline = time.monotonic() + self._wait
         while self._full(event):
             self.rouse()
             left = deadline - time.monotonic()
@@ -164,20 +163,21 @@ class Intake(Accounts):
             self._pressed.add(lane)
             self._close_doors()
 
-    def _wait_for_lanes(self, event: Event | ChunkRun) -> None:
-        """Wait until this event's subscribers have room in their lanes, or are given up on."""
+    def _wait_for_lanes(self, event: Event | ChunkRun) -> float:
+        """Wait until this event's subscribers have room in their lanes, or are given up on; gives the time for that."""
+        deadline = time.monotonic() + self._wait
         with self._lock:
             self._pressed = {lane for lane in self._pressed if lane.pressed}
             if not self._pressed and not self.refusing:
                 self._open_doors()
         if self._waits_for_itself():
-            return
-        deadline = time.monotonic() + self._wait
+            return deadline
         for lane in [sink.lane for sink in event.route.sinks if sink.lane is not None]:
             while lane.waits and lane.full:
                 if time.monotonic() >= deadline:
                     lane.give_up_on()
                 time.sleep(_LOOK)
+        return deadline
 
     def _drop_oldest(self, sink: Sink, event: Event | ChunkRun) -> bool:
         """Give up this subscriber's oldest event that is no root's; for a root's event, if need be, any."""

@@ -319,6 +319,28 @@ def test_a_subscriber_that_stays_stuck_is_waited_for_once(monkeypatch):
     relay.shutdown(timeout=1.0)
 
 
+def test_who_waits_for_a_lane_while_the_runtime_shuts_down_is_counted(monkeypatch):
+    monkeypatch.setattr("relay_core.delivery._LANE_EVENTS", 20)
+    relay, gate = stuck_in_a_lane("block", max_events=8, block_timeout=60.0)
+    emitted = []
+
+    def emit():
+        for n in range(100):
+            relay.mark(f"m{n}")
+            emitted.append(n)
+
+    thread = threading.Thread(target=emit)
+    thread.start()
+    wait_for(lambda: account(relay, "gate")["pending"] >= 20)
+    relay.shutdown(timeout=0.05)
+    gate.free.set()
+    thread.join(20)
+    assert len(emitted) == 100
+    wait_for(lambda: account(relay, "gate")["pending"] == 0)
+    found = account(relay, "gate")
+    assert found["delivered"] + sum(found["dropped"].values()) == 101
+
+
 def test_a_subscriber_that_emits_does_not_wait_for_its_own_lane(monkeypatch):
     monkeypatch.setattr("relay_core.delivery._LANE_EVENTS", 4)
     relay = Relay(Settings(queue=Queue(max_events=8, block_timeout=60.0)))
