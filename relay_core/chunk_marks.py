@@ -8,6 +8,7 @@ keep the order in which they were emitted.
 from __future__ import annotations
 
 from functools import partial
+from itertools import count, islice
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias
 
 from relay_core.events import MarkEvent
@@ -15,41 +16,86 @@ from relay_core.ids import numbers
 from relay_core.late_payloads import ChunkNote
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from relay_core.runtime import Relay
     from relay_core.scopes import Scope
 
-__all__ = ["RUN_CHUNKS", "ChunkRun", "Parts", "chunk_marker"]
+__all__ = ["RUN_CHUNKS", "ChunkRun", "ChunkStream", "Parts"]
 
-RUN_CHUNKS: Final = 64  # most rows that wait in one run
+RUN_CHUNKS: Final = 64  # most rows of one run
 
 Parts: TypeAlias = "Callable[[Any], list[Any]]"
 """Finds the chunks in what a stream gave, on the dispatcher's thread; None stands for the end of the stream."""
-Row: TypeAlias = tuple[int, Any, int, Any]
-"""A place in the stream, what it gave, monotonic nanoseconds, and the number or the text of the mark's identity."""
+Name: TypeAlias = tuple[int, Any]
+"""A place in the stream, and the number or the text of the identity of its mark."""
+Row: TypeAlias = tuple[Name, Any, int]
+"""A name, what the stream gave, and monotonic nanoseconds."""
 
 
 class ChunkStream:
-    """What the runs of one stream share.
+    """The chunks of one stream.
 
     Args:
-        scope: of the stream.
+        relay: the runtime.
+        scope: of the stream; somebody subscribes to it.
         parts: finds the chunks in what the stream gives, where these are not the chunks themselves.
-        ids: gives identities as text; default numbers of this process.
+
+    Attributes:
+        mark: notes what the stream gives, one by one. It never raises.
+        route: where the marks go.
     """
 
-    __slots__ = ("_ahead", "_as_text", "_codec", "_draw", "_more", "_parts", "_scope", "route")
+    __slots__ = (
+        "_ahead",
+        "_as_text",
+        "_codec",
+        "_draw",
+        "_more",
+        "_names",
+        "_parts",
+        "_relay",
+        "_scope",
+        "mark",
+        "route",
+    )
 
-    def __init__(self, scope: Scope, parts: Parts | None, ids: Callable[[], str] | None) -> None:
+    def __init__(self, relay: Relay, scope: Scope, parts: Parts | None = None) -> None:
+        self._relay = relay
         self._scope = scope
         self._codec = scope._codec
         self._ahead = scope._start - scope._mono
         self._parts = parts
-        self._as_text = ids is not None
-        self._draw: Callable[[], Any] = ids or partial(next, numbers)
+        self._as_text = relay.ids is not None
+        self._draw: Callable[[], Any] = relay.ids or partial(next, numbers)
+        self._names: Iterator[Name] = zip(count(), iter(self._draw, None) if relay.ids else numbers, strict=False)
         self._more = 0  # chunks than rows so far
         self.route: Any = scope._route
+        marks = self._marks()
+        next(marks)
+        self.mark: Callable[[Any], None] = marks.send
+
+    def _marks(self) -> Generator[None, Any, None]:
+        # A generator that is sent the chunks takes two thirds of what a function of a chunk does.
+        names, monotonic, dispatcher = self._names, self._relay.monotonic, self._relay.dispatcher
+        given = yield
+        while True:
+            run = ChunkRun(self)
+            for name in islice(names, RUN_CHUNKS):
+                if dispatcher.tail is not run and (run.queued or run.route is not self.route):
+                    run = ChunkRun(self)
+                run.rows.append((name, given, monotonic()))
+                if not run.queued:
+                    dispatcher.put_run(run)
+                given = yield
+
+    def end(self) -> None:
+        """Note the end, when half a chunk that was held back is one too. Another thread may be in `mark`."""
+        if self._parts is None:
+            return
+        run = ChunkRun(self)
+        run.rows.append((next(self._names), None, self._relay.monotonic()))
+        self._relay.dispatcher.put_run(run)
 
     def events(self, rows: list[Row], route: Any) -> list[MarkEvent]:
         """Make the marks; rows come in their order."""
@@ -66,14 +112,14 @@ class ChunkStream:
                 route,
                 note,
             )
-            for index, chunk, mono, drawn in rows
+            for (index, drawn), chunk, mono in rows
         ]
 
     def _found(self, rows: list[Row], parts: Parts) -> Iterator[Row]:
-        for place, given, mono, drawn in rows:
+        for (place, drawn), given, mono in rows:
             chunks = parts(given)
             for index, chunk in enumerate(chunks):  # what was drawn in time is for the first
-                yield place + self._more + index, chunk, mono, self._draw() if index else drawn
+                yield (place + self._more + index, self._draw() if index else drawn), chunk, mono
             self._more += len(chunks) - 1
 
 
@@ -115,38 +161,3 @@ class ChunkRun:
     def open(self) -> list[MarkEvent]:
         """Take the rows as events. Runs of one stream are opened in their order."""
         return self._stream.events(self.take(), self.route)
-
-
-def chunk_marker(relay: Relay, scope: Scope, parts: Parts | None = None) -> Callable[[Any], None]:
-    """Make what notes the chunks of one stream.
-
-    Args:
-        relay: the runtime.
-        scope: of the stream; somebody subscribes to it.
-        parts: finds the chunks in what the stream gives, where these are not the chunks themselves.
-
-    Returns:
-        A function of a chunk. It never raises.
-    """
-    dispatcher, monotonic, ids = relay.dispatcher, relay.monotonic, relay.ids
-    stream = ChunkStream(scope, parts, ids)
-    run = ChunkRun(stream)
-    rows = run.rows
-    place = -1
-
-    def mark(chunk: Any) -> None:
-        nonlocal run, rows, place
-        place += 1
-        row = (place, chunk, monotonic(), next(numbers) if ids is None else ids())
-        if dispatcher.tail is run and len(rows) < RUN_CHUNKS:
-            rows.append(row)
-            if run.queued:
-                return
-        else:
-            if run.queued or run.route is not stream.route:
-                run = ChunkRun(stream)
-                rows = run.rows
-            rows.append(row)
-        dispatcher.put_run(run)
-
-    return mark

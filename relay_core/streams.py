@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from relay_core.call_types import LlmCall
+    from relay_core.chunk_marks import ChunkStream
     from relay_core.runtime import Relay
     from relay_core.scopes import Scope
 
@@ -43,7 +44,7 @@ class Finaliser:
         "_call",
         "_chunks",
         "_first_ns",
-        "_parts",
+        "_marks",
         "_relay",
         "claim",
         "count",
@@ -61,12 +62,14 @@ class Finaliser:
         self._assemble = assemble
         observed = scope._route is not None
         self._chunks: list[Any] | None = [] if observed else None
-        self._parts = getattr(call.observation, "parts", None)
+        parts = getattr(call.observation, "parts", None)
+        self._marks: ChunkStream | None = None
         self.mark: Callable[[Any], None] | None = None
         if observed and relay.settings.stream.chunk_marks:
-            from relay_core.chunk_marks import chunk_marker  # noqa: PLC0415  # observed, so what it needs is loaded
+            from relay_core.chunk_marks import ChunkStream  # noqa: PLC0415  # observed, so what it needs is loaded
 
-            self.mark = chunk_marker(relay, scope, self._parts)
+            self._marks = ChunkStream(relay, scope, parts)
+            self.mark = self._marks.mark
         self._first_ns = 0
         self.count = 0
         self.note = self._note if observed else None
@@ -120,8 +123,8 @@ class Finaliser:
         if scope.closed:
             return
         self.count = self._counted()
-        if self.mark is not None and self._parts is not None:
-            self.mark(None)  # what was held back as half a chunk
+        if self._marks is not None:
+            self._marks.end()
         facts: dict[str, Any] = {"end_cause": cause, "chunks": self.count}
         if self.count > KEPT_CHUNKS:
             facts["chunks_not_kept"] = self.count - KEPT_CHUNKS
