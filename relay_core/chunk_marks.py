@@ -42,7 +42,6 @@ class ChunkStream:
         parts: finds the chunks in what the stream gives, where these are not the chunks themselves.
 
     Attributes:
-        mark: notes what the stream gives, one by one. It never raises.
         route: where the marks go.
     """
 
@@ -56,7 +55,6 @@ class ChunkStream:
         "_parts",
         "_relay",
         "_scope",
-        "mark",
         "route",
     )
 
@@ -71,9 +69,12 @@ class ChunkStream:
         self._names: Iterator[Name] = zip(count(), iter(self._draw, None) if relay.ids else numbers, strict=False)
         self._more = 0  # chunks than rows so far
         self.route: Any = scope._route
+
+    def marker(self) -> Callable[[Any], None]:
+        """Give what notes what the stream gives, one by one. It never raises."""
         marks = self._marks()
         next(marks)
-        self.mark: Callable[[Any], None] = marks.send
+        return marks.send
 
     def _marks(self) -> Generator[None, Any, None]:
         # A generator that is sent the chunks takes two thirds of what a function of a chunk does.
@@ -90,7 +91,7 @@ class ChunkStream:
                 given = yield
 
     def end(self) -> None:
-        """Note the end, when half a chunk that was held back is one too. Another thread may be in `mark`."""
+        """Note the end, when half a chunk that was held back is one too. Another thread may be in the marker."""
         if self._parts is None:
             return
         run = ChunkRun(self)

@@ -69,7 +69,7 @@ class Finaliser:
             from relay_core.chunk_marks import ChunkStream  # noqa: PLC0415  # observed, so what it needs is loaded
 
             self._marks = ChunkStream(relay, scope, parts)
-            self.mark = self._marks.mark
+            self.mark = self._marks.marker()
         self._first_ns = 0
         self.count = 0
         self.note = self._note if observed else None

@@ -55,7 +55,7 @@ class TestOutlines(OutlineRows):
     answers = (ANSWER, CALLED)
     requests = REQUESTS
     responses = RESPONSES
-    observed = {  # never changed
+    observed = {
         "tools, text": (ASKED, ANSWER),
         "tools, call": (ASKED, CALLED),
         "tools, secret": (ASKED, SECRET),

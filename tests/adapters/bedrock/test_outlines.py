@@ -43,7 +43,7 @@ class TestOutlines(OutlineRows):
     answers = (ANSWER, CALLED)
     requests = REQUESTS
     responses = RESPONSES
-    observed = {  # never changed
+    observed = {
         "plain": (ASKED, ANSWER),
         "called": (ASKED, CALLED),
         "secret text": (HIDDEN, SECRET),

@@ -74,7 +74,7 @@ class TestOutlines(OutlineRows):
     answers = (ANSWER, CALLED)
     requests = CHAT_REQUESTS
     responses = CHAT_RESPONSES
-    observed = {  # never changed
+    observed = {
         "plain": (ASKED, ANSWER),
         "secret arguments": (ASKED, secret_arguments()),
         "secret text": ({**ASKED, "messages": [{"role": "user", "content": "key sk-proj-" + "a1" * 20}]}, ANSWER),

@@ -69,7 +69,7 @@ class TestOutlines(OutlineRows):
     answers = (ANSWER, CALLED, CUT)
     requests = RESPONSES_REQUESTS
     responses = RESPONSES_RESPONSES
-    observed = {  # never changed
+    observed = {
         "plain": (ASKED, ANSWER),
         "called": (ASKED, CALLED),
         "secret arguments": (ASKED, SECRET),
