@@ -10,7 +10,6 @@ import threading
 import time
 import weakref
 from collections import deque
-from contextlib import suppress
 from itertools import repeat, starmap
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
@@ -35,7 +34,6 @@ _IDLE_TICKS: Final = 20  # then the worker sleeps until somebody wakes it
 _BATCH: Final = 512
 _STUCK: Final = 0.25  # seconds after which the worker is replaced
 _HUNG: Final = 1.0  # seconds after which a sanitizer or injector is not waited for
-_route_of: Final = attrgetter("route")
 _weight_of: Final = attrgetter("weight")
 
 
@@ -131,6 +129,8 @@ class Dispatcher(Intake):
     def _work(self, me: threading.Thread) -> bool:
         """Do one batch, or the rest of the one that a replaced worker left. Returns whether there was anything."""
         self.idle = False
+        if not (self.queue or self._plan or self._taken or self._barrier):
+            return False
         try:
             worked = bool(self._plan or self._taken or self._barrier) or self._take()
             if not self._prepare(me):
@@ -177,8 +177,10 @@ class Dispatcher(Intake):
             self._moves += 1
             taken: list[Any] = []
             self._taken, queue = taken, self.queue
-            with suppress(IndexError):  # a finalizer amid this may shut everything down
+            try:
                 taken.extend(starmap(queue.popleft, repeat((), min(len(queue), _BATCH))))
+            except IndexError:  # a finalizer amid this has shut everything down
+                pass
             if self.has_runs or self._barriers:
                 kinds = set(map(type, taken))
                 if ChunkRun in kinds or Barrier in kinds:
@@ -214,10 +216,11 @@ class Dispatcher(Intake):
     def _prepare(self, me: threading.Thread) -> bool:
         """Prepare what was taken and plan who gets it. Returns False if this thread was replaced meanwhile."""
         ready, mine, taken = self._ready, self._preparing, self._taken
-        routes = list(map(_route_of, taken))
-        if routes and routes.count(route := routes[0]) == len(routes) and not (route.sanitizers or route.injectors):
-            self._plan_events({sink: list(taken) for sink in route.sinks})  # nearly always: no step for each event
-            return True
+        if taken:
+            route = taken[0].route
+            if not (route.sanitizers or route.injectors or [1 for event in taken if event.route is not route]):
+                self._plan_events({sink: list(taken) for sink in route.sinks})  # nearly always
+                return True
         for event in taken[len(ready) :]:
             route = event.route
             if route.sanitizers or route.injectors:
