@@ -177,7 +177,7 @@ class Dispatcher(Intake):
             self._moves += 1
             taken: list[Any] = []
             self._taken, queue = taken, self.queue
-            try:
+            try:  # noqa: SIM105  # `suppress` is three calls
                 taken.extend(starmap(queue.popleft, repeat((), min(len(queue), _BATCH))))
             except IndexError:  # a finalizer amid this has shut everything down
                 pass

@@ -161,6 +161,7 @@ class Scope(Registrar):
     _alive: bool
     _cache: Chains | None
     _failure: tuple[str, str] | None
+    _local: Registry | None
     _outer: Scope | RemoteScope | None
     _root: Any  # Scope | RemoteScope | None
 
@@ -191,7 +192,6 @@ class Scope(Registrar):
         self._input: Any = data
         self._timestamp = timestamp
         self._codec = codec
-        self._local: Registry | None = None
         self.output: Any = UNSET
         self.status: str | None = None
         self._id: int | str = 0
@@ -346,9 +346,9 @@ class Scope(Registrar):
         self.status = "ok" if status is None else status if status in STATUSES else "error"
         route = self._route
         relay = self._relay
+        if route is None and not (relay._scoped and hasattr(self, "_local")):
+            return True
         if route is None:
-            if self._local is None:
-                return True
             self._start = relay.clock() - relay.monotonic() + self._mono  # a subscriber may have come to it since
         visible = relay.chains_for(self) if relay._scoped else relay._chains
         if visible is not route:  # what was registered since: its sanitizers count; its subscribers saw no start
@@ -442,7 +442,7 @@ class Scope(Registrar):
         self._relay.metric(name, measurements, parent=self, **options)
 
     def _registry_of_level(self) -> Registry:
-        if self._local is None:
+        if not hasattr(self, "_local"):
             self._local = self._relay.local_registry()
         return self._local
 
