@@ -161,7 +161,6 @@ class Scope(Registrar):
     _alive: bool
     _cache: Chains | None
     _failure: tuple[str, str] | None
-    _local: Registry | None
     _outer: Scope | RemoteScope | None
     _root: Any  # Scope | RemoteScope | None
 
@@ -192,6 +191,7 @@ class Scope(Registrar):
         self._input: Any = data
         self._timestamp = timestamp
         self._codec = codec
+        self._local: Registry | None = None
         self.output: Any = UNSET
         self.status: str | None = None
         self._id: int | str = 0
@@ -281,8 +281,8 @@ class Scope(Registrar):
         self._mono = monotonic()
         self._alive = True
         if route is not None:
-            emit = relay.emit_scope
-            emit(self, "start", self._start, self._input, route)
+            emit = relay.emit
+            emit(self, "start", self._start, self._input, self._metadata, self.profile, route, self._codec)
         self._input = None
         return self
 
@@ -345,9 +345,9 @@ class Scope(Registrar):
             status = status or self._relay.status_of(error)
         self.status = "ok" if status is None else status if status in STATUSES else "error"
         route = self._route
-        relay = self._relay
-        if route is None and not (relay._scoped and hasattr(self, "_local")):
+        if route is None and self._local is None:
             return True
+        relay = self._relay
         if route is None:
             self._start = relay.clock() - relay.monotonic() + self._mono  # a subscriber may have come to it since
         visible = relay.chains_for(self) if relay._scoped else relay._chains
@@ -367,8 +367,10 @@ class Scope(Registrar):
         ns = start + took if took > _MIN_NS else start + _MIN_NS
         if view is not None:
             self._codec = view  # pyright: ignore[reportAttributeAccessIssue]  # the end event reads it
-        output, emit = self.output, relay.emit_scope
-        emit(self, "end", ns, None if output is UNSET else output, visible)
+        output, emit = self.output, relay.emit
+        if output is UNSET:
+            output = None
+        emit(self, "end", ns, output, self._metadata, self.profile, visible, self._codec)
         return True
 
     def __enter__(self) -> Self:
@@ -442,7 +444,7 @@ class Scope(Registrar):
         self._relay.metric(name, measurements, parent=self, **options)
 
     def _registry_of_level(self) -> Registry:
-        if not hasattr(self, "_local"):
+        if self._local is None:
             self._local = self._relay.local_registry()
         return self._local
 
