@@ -10,9 +10,9 @@ import threading
 import time
 import weakref
 from collections import deque
-from itertools import repeat, starmap
+from itertools import chain, repeat, starmap
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from relay_core.chunk_marks import ChunkRun
 from relay_core.delivery import Alarm, Barrier, FlushReport, Sink, held, inside
@@ -22,8 +22,9 @@ from relay_core.preparation import Preparation, warn
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from relay_core.chunk_marks import ChunkMark
     from relay_core.delivery import Lane
-    from relay_core.events import Event, MarkEvent
+    from relay_core.events import Event
     from relay_core.middleware import Registration
     from relay_core.settings import Settings
 
@@ -193,12 +194,12 @@ class Dispatcher(Intake):
     def _unroll(self, taken: list[Event | Barrier | ChunkRun]) -> None:
         """Put the events of runs in their place; what is behind a barrier, or more than a batch, goes back."""
         events: list[Any] = []
-        marks: list[MarkEvent] = []
+        runs: list[list[ChunkMark]] = []
         left = iter(taken)
         for item in left:
             if isinstance(item, ChunkRun):
                 opened = item.open()
-                marks += opened
+                runs.append(opened)
                 events += opened
             elif isinstance(item, Barrier):
                 self._barrier = item
@@ -211,15 +212,16 @@ class Dispatcher(Intake):
             self.queue.extendleft(reversed(list(left)))
             taken[:] = events
         else:  # a finalizer amid this has shut everything down
-            self._drop(marks, "shutdown")
+            self._drop(chain.from_iterable(runs), "shutdown")
 
     def _prepare(self, me: threading.Thread) -> bool:
         """Prepare what was taken and plan who gets it. Returns False if this thread was replaced meanwhile."""
-        ready, mine, taken = self._ready, self._preparing, self._taken
+        ready, mine, taken = self._ready, self._preparing, cast("list[Event]", self._taken)
         if taken:
             route = taken[0].route
             if not (route.sanitizers or route.injectors or [1 for event in taken if event.route is not route]):
-                self._plan_events({sink: list(taken) for sink in route.sinks})  # nearly always
+                many = len(route.sinks) > 1  # each gets a list of its own
+                self._plan_events({sink: list(taken) if many else taken for sink in route.sinks})  # nearly always
                 return True
         for event in taken[len(ready) :]:
             route = event.route

@@ -53,7 +53,7 @@ class Emitter:
                 metadata = freeze(metadata, limits) if metadata else None
             if profile and type(profile) is not Frozen:
                 profile = freeze(profile, limits)
-            event = kind(source, ns, frozen, metadata, profile, route, detail, view)
+            event = kind(source, ns, frozen, route, detail, view, metadata, profile)
             dispatcher = self._dispatcher
             queue = dispatcher.queue
             if len(queue) < dispatcher.room:

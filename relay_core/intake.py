@@ -223,6 +223,6 @@ class Intake(Accounts):
     def _drop(self, events: Iterable[Any], reason: str) -> None:
         for item in events:
             if not isinstance(item, Barrier):
-                count = len(item.take()) if isinstance(item, ChunkRun) else 1
+                count = len(item.take()[1][0]) if isinstance(item, ChunkRun) else 1
                 for sink in item.route.sinks:
                     sink.drop(reason, count)

@@ -76,6 +76,8 @@ _OWN: Final = frozenset(map(id, (Frozen, Note)))  # a class may forge its hash
 _ATOMS: Final = frozenset(map(id, (str, int, float, bool, type(None), bytes))) | _OWN
 _ROOM: Final = bytearray(2_048)  # copying one costs less than making one
 _LARGER: Final = (32_768, 262_144, 1_048_576, 0)  # bytes, for what does not find room
+_FEW: Final = 64  # entries, whatever is in them; what has more needs more room
+_MANY: Final = 256
 _fix: Final = Struct("c").iter_unpack  # the cheapest of what holds on to a buffer
 _unpack: Final = msgspec.msgpack.Decoder().decode
 _write: Final = msgspec.json.Encoder().encode
@@ -133,7 +135,7 @@ def pack(obj: Any) -> Packed | None:
         >>> Encoder().json(pack({"model": "m"})), pack([object()])
         (b'{"model":"m"}', None)
     """
-    buffer = _ROOM.copy()
+    buffer = _ROOM.copy() if len(obj) <= _FEW else bytearray(_LARGER[len(obj) > _MANY])
     for larger in _LARGER:
         fixed = _fix(buffer)  # while it is there, the encoder cannot let the buffer grow
         try:

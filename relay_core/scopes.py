@@ -6,6 +6,7 @@ copied contexts inherit it by value. Scopes close in any order, from any thread,
 
 from __future__ import annotations
 
+from contextvars import Token
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from relay_core.errors import UsageError
@@ -467,6 +468,15 @@ class Activation:
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         self._relay.swap(self._outer)
+
+
+def take_back(token: Token[Node | None]) -> None:
+    """Restore what was current before, also in another context: who drives a coroutine may give it a new one at each step."""
+    try:
+        token.var.reset(token)
+    except ValueError:
+        outer = token.old_value
+        token.var.set(None if outer is Token.MISSING else outer)
 
 
 def _flags(attributes: Iterable[str]) -> tuple[str, ...]:
