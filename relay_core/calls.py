@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from relay_core.claims import hold
 from relay_core.observation import settled
 from relay_core.pipeline import PLAIN, before, execute, finished, refuse_await_only, refuse_coroutine, step_through
-from relay_core.scopes import CURRENT
+from relay_core.scopes import CURRENT, take_back
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,17 +38,16 @@ def run_plain(relay: Relay, scope: Scope, request: Any, fn: Callable[[Any], Any]
     """Run a call that meets no middleware, for a sync caller: `managed` without its stages."""
     scope.open()
     current = relay._current
-    outer = current.get()
-    current.set(scope)
+    token = current.set(scope)
     try:
         result = fn(request)
         if type(result) is CoroutineType:
             refuse_coroutine(result)
     except BaseException as error:
-        current.set(outer)
+        current.reset(token)
         scope.end(error)
         raise
-    current.set(outer)
+    current.reset(token)
     scope.output = result
     scope.end()
     return result
@@ -58,18 +57,20 @@ async def arun_plain(relay: Relay, scope: Scope, request: Any, fn: Callable[[Any
     """Run a call that meets no middleware, for an async caller: `managed` without its stages."""
     scope.open()
     current = relay._current
-    outer = current.get()
-    current.set(scope)
+    token = current.set(scope)
     try:
         result = fn(request)
         kind = type(result)
         if kind is CoroutineType or (id(kind) not in PLAIN and hasattr(kind, "__await__")):
             result = await result
     except BaseException as error:
-        current.set(outer)
+        take_back(token)
         scope.end(error)
         raise
-    current.set(outer)
+    try:
+        current.reset(token)
+    except ValueError:  # see `take_back`
+        take_back(token)
     scope.output = result
     scope.end()
     return result

@@ -8,29 +8,57 @@ keep the order in which they were emitted.
 from __future__ import annotations
 
 from functools import partial
-from itertools import count, islice
+from itertools import count, islice, repeat
+from operator import add
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias
 
 from relay_core.events import MarkEvent
-from relay_core.ids import numbers
-from relay_core.late_payloads import ChunkNote
+from relay_core.ids import numbers, uuid_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Generator
 
     from relay_core.runtime import Relay
     from relay_core.scopes import Scope
 
-__all__ = ["RUN_CHUNKS", "ChunkRun", "ChunkStream", "Parts"]
+__all__ = ["RUN_CHUNKS", "ChunkMark", "ChunkRun", "ChunkStream", "Parts"]
 
 RUN_CHUNKS: Final = 64  # most rows of one run
 
 Parts: TypeAlias = "Callable[[Any], list[Any]]"
 """Finds the chunks in what a stream gave, on the dispatcher's thread; None stands for the end of the stream."""
-Name: TypeAlias = tuple[int, Any]
-"""A place in the stream, and the number or the text of the identity of its mark."""
-Row: TypeAlias = tuple[Name, Any, int]
-"""A name, what the stream gave, and monotonic nanoseconds."""
+Rows: TypeAlias = tuple[list[Any], list[int], list[Any]]
+"""What a stream gave, the monotonic nanoseconds of each, and the number or the text of its mark's identity."""
+
+
+class ChunkMark(MarkEvent, eq=False, gc=False):
+    """The mark of one chunk, made of what was noted: `detail` is its identity, `view` its stream.
+
+    Until somebody reads the payload, `raw` is the chunk with its place in the stream.
+    """
+
+    category: ClassVar[None] = None  # pyright: ignore[reportIncompatibleMethodOverride]  # read-only there too
+    data_schema: ClassVar[None] = None  # pyright: ignore[reportIncompatibleMethodOverride]  # see above
+
+    @property
+    def uuid(self) -> str:
+        """The mark's own UUID."""
+        drawn = self.detail
+        if type(drawn) is int:
+            drawn = self.detail = uuid_of(drawn, self.timestamp_ns - self.view.ahead)
+        return drawn
+
+    @property
+    def name(self) -> str:
+        """The mark's name."""
+        return self.new_name or "llm.chunk"
+
+    def frozen(self) -> Any:
+        """The payload as `relay_core.payloads.freeze` gives it."""
+        raw = self.raw
+        if type(raw) is tuple:
+            raw = self.raw = self.encoder.freeze(self.view.said(*raw))
+        return raw
 
 
 class ChunkStream:
@@ -42,31 +70,20 @@ class ChunkStream:
         parts: finds the chunks in what the stream gives, where these are not the chunks themselves.
 
     Attributes:
-        route: where the marks go.
+        ahead: nanoseconds since the epoch at the monotonic clock's zero.
+        route: what was registered where the stream began.
     """
 
-    __slots__ = (
-        "_ahead",
-        "_as_text",
-        "_codec",
-        "_draw",
-        "_more",
-        "_names",
-        "_parts",
-        "_relay",
-        "_scope",
-        "route",
-    )
+    __slots__ = ("_codec", "_draw", "_more", "_names", "_parts", "_relay", "_scope", "ahead", "route")
 
     def __init__(self, relay: Relay, scope: Scope, parts: Parts | None = None) -> None:
         self._relay = relay
         self._scope = scope
         self._codec = scope._codec
-        self._ahead = scope._start - scope._mono
+        self.ahead = scope._start - scope._mono
         self._parts = parts
-        self._as_text = relay.ids is not None
         self._draw: Callable[[], Any] = relay.ids or partial(next, numbers)
-        self._names: Iterator[Name] = zip(count(), iter(self._draw, None) if relay.ids else numbers, strict=False)
+        self._names = enumerate(iter(self._draw, None) if relay.ids else numbers)
         self._more = 0  # chunks than rows so far
         self.route: Any = scope._route
 
@@ -80,12 +97,17 @@ class ChunkStream:
         # A generator that is sent the chunks takes two thirds of what a function of a chunk does.
         names, monotonic, dispatcher = self._names, self._relay.monotonic, self._relay.dispatcher
         given = yield
+        place = -1
         while True:
-            run = ChunkRun(self)
-            for name in islice(names, RUN_CHUNKS):
+            run = ChunkRun(self, place + 1)
+            chunks, times, identities = run.rows
+            for place, drawn in islice(names, RUN_CHUNKS):
                 if dispatcher.tail is not run and (run.queued or run.route is not self.route):
-                    run = ChunkRun(self)
-                run.rows.append((name, given, monotonic()))
+                    run = ChunkRun(self, place)
+                    chunks, times, identities = run.rows
+                chunks.append(given)
+                times.append(monotonic())
+                identities.append(drawn)
                 if not run.queued:
                     dispatcher.put_run(run)
                 given = yield
@@ -94,34 +116,50 @@ class ChunkStream:
         """Note the end, when half a chunk that was held back is one too. Another thread may be in the marker."""
         if self._parts is None:
             return
-        run = ChunkRun(self)
-        run.rows.append((next(self._names), None, self._relay.monotonic()))
+        place, drawn = next(self._names)
+        run = ChunkRun(self, place)
+        run.rows = [None], [self._relay.monotonic()], [drawn]
         self._relay.dispatcher.put_run(run)
 
-    def events(self, rows: list[Row], route: Any) -> list[MarkEvent]:
-        """Make the marks; rows come in their order."""
-        if self._parts is not None:
-            rows = list(self._found(rows, self._parts))
-        scope, ahead, codec, as_text = self._scope, self._ahead, self._codec, self._as_text
-        return [
-            MarkEvent(
-                scope,
-                ahead + mono,
-                note := ChunkNote(index, chunk, codec, drawn if as_text else (drawn, mono)),
-                None,
-                None,
-                route,
-                note,
+    def events(self, first: int, rows: Rows, route: Any) -> list[ChunkMark]:
+        """Make the marks; rows come in their order, `first` is the place of the first one."""
+        first += self._more
+        chunks, times, drawn = rows if self._parts is None else self._found(rows, self._parts)
+        return list(  # no step of Python from one event to the next
+            map(
+                ChunkMark,
+                repeat(self._scope),
+                map(add, times, repeat(self.ahead)),
+                zip(count(first), chunks),
+                repeat(route),
+                drawn,
+                repeat(self),
             )
-            for (index, drawn), chunk, mono in rows
-        ]
+        )
 
-    def _found(self, rows: list[Row], parts: Parts) -> Iterator[Row]:
-        for (place, drawn), given, mono in rows:
-            chunks = parts(given)
-            for index, chunk in enumerate(chunks):  # what was drawn in time is for the first
-                yield (place + self._more + index, self._draw() if index else drawn), chunk, mono
-            self._more += len(chunks) - 1
+    def _found(self, rows: Rows, parts: Parts) -> Rows:
+        chunks: list[Any] = []
+        times: list[int] = []
+        identities: list[Any] = []
+        for given, mono, drawn in zip(*rows, strict=True):
+            found = parts(given)
+            chunks += found
+            for index in range(len(found)):  # what was drawn in time is for the first
+                times.append(mono)
+                identities.append(self._draw() if index else drawn)
+            self._more += len(found) - 1
+        return chunks, times, identities
+
+    def said(self, index: int, chunk: Any) -> dict[str, Any]:
+        """Describe a chunk as far as the codec knows its kind; never its text."""
+        said: dict[str, Any] = {"chunk_index": index, "provider": "unknown"}
+        describe = getattr(self._codec, "describe_chunk", None)
+        if callable(describe):
+            try:
+                said.update(describe(chunk))  # pyright: ignore[reportArgumentType,reportCallIssue]  # a codec's answer
+            except Exception as error:  # noqa: BLE001  # a strange chunk is still a chunk
+                said["undescribed"] = type(error).__qualname__
+        return said
 
 
 class ChunkRun:
@@ -129,36 +167,40 @@ class ChunkRun:
 
     Args:
         stream: what it shares with the stream's other runs.
+        first: the place in the stream of what comes first.
 
     Attributes:
         queued: it stands in the queue, and nobody has opened it.
-        rows: what the stream gave.
+        rows: what the stream gave. Who adds to the three lists adds to the last one last.
         route: where its marks go.
     """
 
-    __slots__ = ("_stream", "queued", "route", "rows", "weight")
+    __slots__ = ("_first", "_stream", "queued", "route", "rows", "weight")
 
     kind: ClassVar[str] = "run"
     raw: ClassVar[None] = None
 
-    def __init__(self, stream: ChunkStream) -> None:
+    def __init__(self, stream: ChunkStream, first: int) -> None:
         self._stream = stream
+        self._first = first
         self.route = stream.route
-        self.rows: list[Row] = []
+        self.rows: Rows = ([], [], [])
         self.queued = False
         self.weight = 0
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.rows[-1])
 
-    def take(self) -> list[Row]:
-        """Take the rows that are there. Who adds one meanwhile has to queue the run again."""
+    def take(self) -> tuple[int, Rows]:
+        """Take the rows that are there, and the place of the first. Who adds one meanwhile has to queue the run again."""
         self.queued = False  # before the rows are counted: who finds it true afterwards has added none that is not
-        count = len(self.rows)
-        rows = self.rows[:count]
-        del self.rows[:count]
-        return rows
+        chunks, times, drawn = self.rows
+        count, first = len(drawn), self._first
+        self._first += count
+        taken = chunks[:count], times[:count], drawn[:count]
+        del chunks[:count], times[:count], drawn[:count]
+        return first, taken
 
-    def open(self) -> list[MarkEvent]:
+    def open(self) -> list[ChunkMark]:
         """Take the rows as events. Runs of one stream are opened in their order."""
-        return self._stream.events(self.take(), self.route)
+        return self._stream.events(*self.take(), self.route)

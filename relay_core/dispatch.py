@@ -10,10 +10,9 @@ import threading
 import time
 import weakref
 from collections import deque
-from contextlib import suppress
-from itertools import repeat, starmap
+from itertools import chain, repeat, starmap
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from relay_core.chunk_marks import ChunkRun
 from relay_core.delivery import Alarm, Barrier, FlushReport, Sink, held, inside
@@ -23,8 +22,9 @@ from relay_core.preparation import Preparation, warn
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from relay_core.chunk_marks import ChunkMark
     from relay_core.delivery import Lane
-    from relay_core.events import Event, MarkEvent
+    from relay_core.events import Event
     from relay_core.middleware import Registration
     from relay_core.settings import Settings
 
@@ -35,7 +35,6 @@ _IDLE_TICKS: Final = 20  # then the worker sleeps until somebody wakes it
 _BATCH: Final = 512
 _STUCK: Final = 0.25  # seconds after which the worker is replaced
 _HUNG: Final = 1.0  # seconds after which a sanitizer or injector is not waited for
-_route_of: Final = attrgetter("route")
 _weight_of: Final = attrgetter("weight")
 
 
@@ -131,6 +130,8 @@ class Dispatcher(Intake):
     def _work(self, me: threading.Thread) -> bool:
         """Do one batch, or the rest of the one that a replaced worker left. Returns whether there was anything."""
         self.idle = False
+        if not (self.queue or self._plan or self._taken or self._barrier):
+            return False
         try:
             worked = bool(self._plan or self._taken or self._barrier) or self._take()
             if not self._prepare(me):
@@ -177,8 +178,10 @@ class Dispatcher(Intake):
             self._moves += 1
             taken: list[Any] = []
             self._taken, queue = taken, self.queue
-            with suppress(IndexError):  # a finalizer amid this may shut everything down
+            try:  # noqa: SIM105  # `suppress` is three calls
                 taken.extend(starmap(queue.popleft, repeat((), min(len(queue), _BATCH))))
+            except IndexError:  # a finalizer amid this has shut everything down
+                pass
             if self.has_runs or self._barriers:
                 kinds = set(map(type, taken))
                 if ChunkRun in kinds or Barrier in kinds:
@@ -191,12 +194,12 @@ class Dispatcher(Intake):
     def _unroll(self, taken: list[Event | Barrier | ChunkRun]) -> None:
         """Put the events of runs in their place; what is behind a barrier, or more than a batch, goes back."""
         events: list[Any] = []
-        marks: list[MarkEvent] = []
+        runs: list[list[ChunkMark]] = []
         left = iter(taken)
         for item in left:
             if isinstance(item, ChunkRun):
                 opened = item.open()
-                marks += opened
+                runs.append(opened)
                 events += opened
             elif isinstance(item, Barrier):
                 self._barrier = item
@@ -209,15 +212,17 @@ class Dispatcher(Intake):
             self.queue.extendleft(reversed(list(left)))
             taken[:] = events
         else:  # a finalizer amid this has shut everything down
-            self._drop(marks, "shutdown")
+            self._drop(chain.from_iterable(runs), "shutdown")
 
     def _prepare(self, me: threading.Thread) -> bool:
         """Prepare what was taken and plan who gets it. Returns False if this thread was replaced meanwhile."""
-        ready, mine, taken = self._ready, self._preparing, self._taken
-        routes = list(map(_route_of, taken))
-        if routes and routes.count(route := routes[0]) == len(routes) and not (route.sanitizers or route.injectors):
-            self._plan_events({sink: list(taken) for sink in route.sinks})  # nearly always: no step for each event
-            return True
+        ready, mine, taken = self._ready, self._preparing, cast("list[Event]", self._taken)
+        if taken:
+            route = taken[0].route
+            if not (route.sanitizers or route.injectors or [1 for event in taken if event.route is not route]):
+                many = len(route.sinks) > 1  # each gets a list of its own
+                self._plan_events({sink: list(taken) if many else taken for sink in route.sinks})  # nearly always
+                return True
         for event in taken[len(ready) :]:
             route = event.route
             if route.sanitizers or route.injectors:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from relay_core.events import Deferred, MarkDetail, MarkEvent, ScopeEvent
 from relay_core.payloads import Encoder, Frozen, freeze
-from relay_core.skills import skills_in
+from relay_core.skills import skills_in, way_of
 
 if TYPE_CHECKING:
     from relay_core.middleware import Chains
@@ -30,49 +30,54 @@ class Emitter:
         self._relay = relay
         self.encoder = Encoder(relay.settings.payload, relay.settings.redaction)
         self._limits = relay.settings.payload
-        self._put = relay.dispatcher.put
+        self._dispatcher = relay.dispatcher
         _register_exit()
 
-    def scope(self, scope: Scope, phase: Any, ns: int, data: Any, route: Chains) -> None:
-        """Queue the start or end event of a scope."""
+    def emit(
+        self,
+        source: Node | None,
+        detail: Any,
+        ns: int,
+        data: Any,
+        metadata: Any,
+        profile: Any,
+        route: Chains,
+        view: Any = None,
+        kind: type[ScopeEvent | MarkEvent] = ScopeEvent,
+    ) -> None:
+        """Queue an event; for a scope `detail` is the phase. Waits only within the block policy, does no I/O."""
         try:
-            frozen = data if data is None or type(data) is Deferred else freeze(data, self._limits)
-            metadata: Any = scope._metadata
+            limits = self._limits
+            frozen = data if data is None or type(data) is Deferred else freeze(data, limits)
             if metadata is not None and type(metadata) is not Frozen:
-                metadata = freeze(metadata, self._limits) if metadata else None
-            profile: Any = scope.profile
+                metadata = freeze(metadata, limits) if metadata else None
             if profile and type(profile) is not Frozen:
-                profile = freeze(profile, self._limits)
-            put = self._put
-            put(ScopeEvent(scope, ns, frozen, metadata, profile, route, phase, scope._codec))
-            if data is not None and scope.category == "tool" and phase == "start":
-                for skill, way in skills_in(scope.name, data):
-                    note = {"skill_load_source": way, "tool_name": scope.name}
-                    scope.mark("skill.load", data={"skill_name": skill}, metadata=note, timestamp=ns)
+                profile = freeze(profile, limits)
+            event = kind(source, ns, frozen, route, detail, view, metadata, profile)
+            dispatcher = self._dispatcher
+            queue = dispatcher.queue
+            if len(queue) < dispatcher.room:
+                dispatcher.tail = None
+                queue.append(event)
+                if dispatcher.idle:
+                    dispatcher.rouse()
+            else:
+                dispatcher.put_busy(event)
+            if data is not None and detail == "start" and source.category == "tool" and way_of(source.name) is not None:  # pyright: ignore[reportOptionalMemberAccess]  # a scope has started
+                self._tell_skills(cast("Scope", source), data, ns)
         except Exception as error:  # noqa: BLE001  # observation never hurts the program
-            self._relay.fault("emitting a scope event", error)
+            self._relay.fault("emitting an event", error)
 
     def mark(
         self, source: Node | None, ns: int, data: Any, metadata: Any, profile: Any, route: Chains, what: tuple[Any, ...]
     ) -> None:
         """Queue a mark; `what` is its name, identity, category and data schema."""
-        try:
-            limits = self._limits
-            if data is not None and type(data) is not Deferred:
-                data = freeze(data, limits)
-            self._put(
-                MarkEvent(
-                    source,
-                    ns,
-                    data,
-                    freeze(metadata, limits) if metadata else None,
-                    freeze(profile, limits) if profile else profile,
-                    route,
-                    MarkDetail(*what),
-                )
-            )
-        except Exception as error:  # noqa: BLE001  # observation never hurts the program
-            self._relay.fault("emitting a mark", error)
+        self.emit(source, MarkDetail(*what), ns, data, metadata, profile, route, None, MarkEvent)
+
+    def _tell_skills(self, scope: Scope, arguments: Any, ns: int) -> None:
+        for skill, way in skills_in(scope.name, arguments):
+            note = {"skill_load_source": way, "tool_name": scope.name}
+            scope.mark("skill.load", data={"skill_name": skill}, metadata=note, timestamp=ns)
 
 
 _registered = False

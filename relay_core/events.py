@@ -13,7 +13,7 @@ import msgspec
 from relay_core.errors import UsageError
 from relay_core.event_lines import ATOF_VERSION, mark_line, quick_line, scope_line
 from relay_core.ids import uuid_of
-from relay_core.late_payloads import ChunkNote, Deferred
+from relay_core.late_payloads import Deferred
 from relay_core.profiles import shown
 from relay_core.timestamps import iso_time, parse_time
 
@@ -56,7 +56,6 @@ class Identity:
 
 
 _UNEVENTFUL: Final = b'{"otel.status_code":"OK","relay.status":"ok"}'
-_MADE_LATE: Final = frozenset({Deferred, ChunkNote})
 
 
 class Event(msgspec.Struct, eq=False, gc=False):
@@ -71,11 +70,11 @@ class Event(msgspec.Struct, eq=False, gc=False):
     source: Any
     timestamp_ns: int
     raw: Any
-    raw_metadata: Any
-    raw_profile: Any
     route: Any
     detail: Any = None  # of a scope event, the phase; of a mark, what it is
     view: Any = None
+    raw_metadata: Any = None
+    raw_profile: Any = None
     weight: int = 0
     new_name: str | None = None
     cache: dict[str, Any] | None = None
@@ -235,8 +234,8 @@ class Event(msgspec.Struct, eq=False, gc=False):
     def frozen(self) -> Any:
         """The payload as `relay_core.payloads.freeze` gives it."""
         raw = self.raw
-        if type(raw) in _MADE_LATE:
-            while type(raw) in _MADE_LATE:  # what is put together late may be shown late too
+        if type(raw) is Deferred:
+            while type(raw) is Deferred:  # what is put together late may be shown late too
                 raw = raw.make()
             raw = self.raw = self.encoder.freeze(raw)
         return raw
@@ -421,7 +420,7 @@ class MarkEvent(Event, eq=False, gc=False):
     @property
     def uuid(self) -> str:
         """The mark's own UUID."""
-        detail: MarkDetail | ChunkNote = self.detail
+        detail: MarkDetail = self.detail
         identity = detail.identity
         if type(identity) is tuple:  # the number and the monotonic time at which it was drawn
             identity = detail.identity = uuid_of(*identity)

@@ -73,16 +73,6 @@ class Intake(Accounts):
 
         def _waits_for_itself(self) -> bool: ...
 
-    def put(self, event: Event) -> None:
-        """Accept an event, or account for why not. Never raises, never does I/O, waits only within the block policy."""
-        if len(self.queue) < self.room:
-            self.tail = None
-            self.queue.append(event)
-            if self.idle:
-                self.rouse()
-        else:
-            self._put_busy(event)
-
     def put_run(self, run: ChunkRun) -> None:
         """Accept chunks of a stream; more may join them if the queue is almost empty."""
         run.queued = self.has_runs = True
@@ -92,9 +82,10 @@ class Intake(Accounts):
             if self.idle:
                 self.rouse()
         else:
-            self._put_busy(run)
+            self.put_busy(run)
 
-    def _put_busy(self, event: Event | ChunkRun) -> None:
+    def put_busy(self, event: Event | ChunkRun) -> None:
+        """Accept what does not find room at once, or account for why not. Never raises; see `relay_core.emission`."""
         deadline = self._wait_for_lanes(event) if self._pressed else None
         if self.refusing:
             self._drop((event,), self._refusal)
@@ -232,6 +223,6 @@ class Intake(Accounts):
     def _drop(self, events: Iterable[Any], reason: str) -> None:
         for item in events:
             if not isinstance(item, Barrier):
-                count = len(item.take()) if isinstance(item, ChunkRun) else 1
+                count = len(item.take()[1][0]) if isinstance(item, ChunkRun) else 1
                 for sink in item.route.sinks:
                     sink.drop(reason, count)

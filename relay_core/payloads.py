@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from functools import partial
+from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -73,7 +74,11 @@ _pack: Final = msgspec.msgpack.Encoder().encode
 _pack_into: Final = msgspec.msgpack.Encoder().encode_into
 _OWN: Final = frozenset(map(id, (Frozen, Note)))  # a class may forge its hash
 _ATOMS: Final = frozenset(map(id, (str, int, float, bool, type(None), bytes))) | _OWN
-_BUFFERS: Final = (2_048, 32_768, 262_144, 1_048_576)  # bytes
+_ROOM: Final = bytearray(2_048)  # copying one costs less than making one
+_LARGER: Final = (32_768, 262_144, 1_048_576, 0)  # bytes, for what does not find room
+_FEW: Final = 64  # entries, whatever is in them; what has more needs more room
+_MANY: Final = 256
+_fix: Final = Struct("c").iter_unpack  # the cheapest of what holds on to a buffer
 _unpack: Final = msgspec.msgpack.Decoder().decode
 _write: Final = msgspec.json.Encoder().encode
 _read: Final = msgspec.json.Decoder().decode
@@ -130,14 +135,15 @@ def pack(obj: Any) -> Packed | None:
         >>> Encoder().json(pack({"model": "m"})), pack([object()])
         (b'{"model":"m"}', None)
     """
-    for size in _BUFFERS:
-        buffer = bytearray(size)
-        fixed = memoryview(buffer)  # while it is there, the encoder cannot let the buffer grow
+    buffer = _ROOM.copy() if len(obj) <= _FEW else bytearray(_LARGER[len(obj) > _MANY])
+    for larger in _LARGER:
+        fixed = _fix(buffer)  # while it is there, the encoder cannot let the buffer grow
         try:
             _pack_into(obj, buffer)
             return Packed(b"" + buffer)
         except BufferError:
             del fixed
+            buffer = bytearray(larger)
         except Exception:  # noqa: BLE001  # something that is not plain
             break
     return None

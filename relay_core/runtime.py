@@ -378,7 +378,7 @@ class Relay(Calling):
 
         emitter = Emitter(self)
         self._encoder = emitter.encoder
-        self.emit_scope = emitter.scope
+        self.emit = emitter.emit
         self._emit_mark = emitter.mark
         self._chains = Chains(self._global.entries, self._version, self._encoder)
 

@@ -6,6 +6,7 @@ copied contexts inherit it by value. Scopes close in any order, from any thread,
 
 from __future__ import annotations
 
+from contextvars import Token
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from relay_core.errors import UsageError
@@ -281,8 +282,8 @@ class Scope(Registrar):
         self._mono = monotonic()
         self._alive = True
         if route is not None:
-            emit = relay.emit_scope
-            emit(self, "start", self._start, self._input, route)
+            emit = relay.emit
+            emit(self, "start", self._start, self._input, self._metadata, self.profile, route, self._codec)
         self._input = None
         return self
 
@@ -345,10 +346,10 @@ class Scope(Registrar):
             status = status or self._relay.status_of(error)
         self.status = "ok" if status is None else status if status in STATUSES else "error"
         route = self._route
+        if route is None and self._local is None:
+            return True
         relay = self._relay
         if route is None:
-            if self._local is None:
-                return True
             self._start = relay.clock() - relay.monotonic() + self._mono  # a subscriber may have come to it since
         visible = relay.chains_for(self) if relay._scoped else relay._chains
         if visible is not route:  # what was registered since: its sanitizers count; its subscribers saw no start
@@ -367,8 +368,10 @@ class Scope(Registrar):
         ns = start + took if took > _MIN_NS else start + _MIN_NS
         if view is not None:
             self._codec = view  # pyright: ignore[reportAttributeAccessIssue]  # the end event reads it
-        output, emit = self.output, relay.emit_scope
-        emit(self, "end", ns, None if output is UNSET else output, visible)
+        output, emit = self.output, relay.emit
+        if output is UNSET:
+            output = None
+        emit(self, "end", ns, output, self._metadata, self.profile, visible, self._codec)
         return True
 
     def __enter__(self) -> Self:
@@ -465,6 +468,15 @@ class Activation:
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         self._relay.swap(self._outer)
+
+
+def take_back(token: Token[Node | None]) -> None:
+    """Restore what was current before, also in another context: who drives a coroutine may give it a new one at each step."""
+    try:
+        token.var.reset(token)
+    except ValueError:
+        outer = token.old_value
+        token.var.set(None if outer is Token.MISSING else outer)
 
 
 def _flags(attributes: Iterable[str]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["SkillLoad", "skills_in"]
+__all__ = ["SkillLoad", "skills_in", "way_of"]
 
 SkillLoad = tuple[str, str]
 """Name of the skill, and how it was loaded: ``skill_tool``, ``structured_read`` or ``shell_read``."""
@@ -71,7 +71,7 @@ def skills_in(name: str, arguments: Any) -> list[SkillLoad]:
         >>> skills_in("bash", {"command": "cat skills/pdf/SKILL.md | head"})
         []
     """
-    way = _way(name)
+    way = way_of(name)
     if way is None or type(arguments) is not dict:
         return []
     fields = cast("dict[Any, Any]", arguments)
@@ -86,8 +86,13 @@ def skills_in(name: str, arguments: Any) -> list[SkillLoad]:
 
 
 @lru_cache(maxsize=1024)
-def _way(name: str) -> str | None:
-    """Tell how a tool of this name would load a skill."""
+def way_of(name: str) -> str | None:
+    """Tell how a tool of this name would load a skill; None if it does not.
+
+    Example:
+        >>> way_of("read_file"), way_of("search")
+        ('structured_read', None)
+    """
     last = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", re.split(r"[.:/]|__", name)[-1]).lower().replace("-", "_")
     if last in _SKILL_TOOLS:
         return "skill_tool"

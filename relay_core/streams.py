@@ -13,7 +13,7 @@ from relay_core.calls import begin, place
 from relay_core.errors import UsageError
 from relay_core.observation import read_outcome, shown_by
 from relay_core.pipeline import before, execute, finished, refuse_await_only, step_through
-from relay_core.scopes import UNSET
+from relay_core.scopes import UNSET, take_back
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
@@ -49,7 +49,6 @@ class Finaliser:
         "claim",
         "count",
         "mark",
-        "note",
         "passes",
         "scope",
     )
@@ -71,46 +70,46 @@ class Finaliser:
             self._marks = ChunkStream(relay, scope, parts)
             self.mark = self._marks.marker()
         self._first_ns = 0
-        self.count = 0
-        self.note = self._note if observed else None
+        self.count = 0  # beside those that are kept
         self.passes = observed and getattr(call.observation, "passes", False)
         if call.codec is not None and assemble is None:
             self._assemble = _assembler(call.codec)
 
-    def _note(self, chunk: Any) -> None:
-        """Note one chunk, already counted, before it goes to the consumer."""
-        index = self.count - 1
-        if not index:
+    def taker(self) -> Callable[[Any], None]:
+        """Give what notes a chunk before it goes to the consumer."""
+        taking = self._counting() if self._chunks is None else self._keeping(self._chunks)
+        next(taking)
+        return taking.send
+
+    def _counting(self) -> Generator[None, Any, None]:
+        while True:
+            yield
+            self.count += 1
+
+    def _keeping(self, chunks: list[Any]) -> Generator[None, Any, None]:
+        keep, mark = chunks.append, self.mark
+        chunk = yield
+        if not chunks:
             self._first_ns = self._relay.monotonic()
-        if index < KEPT_CHUNKS:
-            self._chunks.append(chunk)  # pyright: ignore[reportOptionalMemberAccess]  # observed
-        if self.mark is not None:
-            self.mark(chunk)
+        while True:
+            if len(chunks) < KEPT_CHUNKS:
+                keep(chunk)
+            else:
+                self.count += 1
+            if mark is not None:
+                mark(chunk)
+            chunk = yield
 
     @property
     def chunks(self) -> list[Any] | None:
         """The chunks so far; None where nobody observes."""
         return self._chunks
 
-    def take(self, chunk: Any) -> None:
-        """Note a chunk of which nothing is done but to keep it: nobody below asks for the current scope or a claim."""
-        chunks: Any = self._chunks
-        index = len(chunks)
-        if index < KEPT_CHUNKS:
-            if not index:
-                self._first_ns = self._relay.monotonic()
-                self.count = -1  # they are counted at the end
-            chunks.append(chunk)
-        else:
-            self.count = max(self.count, index) + 1
-        if self.mark is not None:
-            self.mark(chunk)
-
     def _counted(self) -> int:
-        if self.count >= 0:
-            return self.count
-        counted = getattr(self._call.observation, "counted", len)
-        return counted(self._chunks or ())
+        chunks = self._chunks or ()
+        if self.passes and not self.count:
+            return getattr(self._call.observation, "counted", len)(chunks)
+        return len(chunks) + self.count
 
     def finish(self, cause: str, error: BaseException | None = None) -> None:
         """End the scope; the first cause counts.
@@ -122,12 +121,12 @@ class Finaliser:
         scope = self.scope
         if scope.closed:
             return
-        self.count = self._counted()
+        count = self._counted()
         if self._marks is not None:
             self._marks.end()
-        facts: dict[str, Any] = {"end_cause": cause, "chunks": self.count}
-        if self.count > KEPT_CHUNKS:
-            facts["chunks_not_kept"] = self.count - KEPT_CHUNKS
+        facts: dict[str, Any] = {"end_cause": cause, "chunks": count}
+        if count > KEPT_CHUNKS:
+            facts["chunks_not_kept"] = count - KEPT_CHUNKS
         profile = None
         if self._first_ns:
             profile = {"time_to_first_chunk": (self._first_ns - scope._mono) / 1e9}
@@ -293,14 +292,15 @@ def _iterate(opening: _Opening) -> Generator[Any, None, None]:
         iterator = _iterator(source, opening.call)
         if final is None:
             yield from iterator
-        elif final.note is None and final.claim is None:
+        elif final.chunks is None and final.claim is None:
             # Nobody observes: the scope need not be current between chunks, which costs most of a chunk.
             for chunk in iterator:
                 final.count += 1
                 yield chunk
         elif final.passes:
+            take = final.taker()
             for chunk in iterator:
-                final.take(chunk)
+                take(chunk)
                 yield chunk
         else:
             yield from _steps(opening.relay, iterator, final)
@@ -319,10 +319,9 @@ def _iterate(opening: _Opening) -> Generator[Any, None, None]:
 
 def _steps(relay: Relay, iterator: Iterator[Any], final: Finaliser) -> Generator[Any, None, None]:
     """Give the chunks; while the source makes one, the call's scope is current, and its claim, if it has one."""
-    scope, note, claim, current = final.scope, final.note, final.claim, relay._current
+    scope, take, claim, current = final.scope, final.taker(), final.claim, relay._current
     while True:
-        outer = current.get()
-        current.set(scope)
+        token = current.set(scope)
         if claim is not None:
             claim.__enter__()
         try:
@@ -330,12 +329,10 @@ def _steps(relay: Relay, iterator: Iterator[Any], final: Finaliser) -> Generator
         except StopIteration:
             return
         finally:
-            current.set(outer)
+            current.reset(token)
             if claim is not None:
                 relay.release(claim)
-        final.count += 1
-        if note is not None:
-            note(chunk)
+        take(chunk)
         yield chunk
 
 
@@ -405,21 +402,21 @@ async def _aiterate(  # noqa: C901, PLR0912  # one loop: a second async generato
         if opening.opens:
             yield None  # taken by `open`
         _check_async(source, opening.call)
-        if final is None or (final.note is None and final.claim is None):  # as in _iterate
+        if final is None or (final.chunks is None and final.claim is None):  # as in _iterate
             async for chunk in source:
                 if final is not None:
                     final.count += 1
                 yield chunk
         elif final.passes:
+            take = final.taker()
             async for chunk in source:
-                final.take(chunk)
+                take(chunk)
                 yield chunk
         else:
-            relay, scope, note, claim = opening.relay, final.scope, final.note, final.claim
+            relay, scope, take, claim = opening.relay, final.scope, final.taker(), final.claim
             current, step = relay._current, aiter(source).__anext__
             while True:
-                outer = current.get()
-                current.set(scope)
+                token = current.set(scope)
                 if claim is not None:
                     claim.__enter__()
                 try:
@@ -427,12 +424,13 @@ async def _aiterate(  # noqa: C901, PLR0912  # one loop: a second async generato
                 except StopAsyncIteration:
                     break
                 finally:
-                    current.set(outer)
+                    try:
+                        current.reset(token)
+                    except ValueError:  # see `take_back`
+                        take_back(token)
                     if claim is not None:
                         relay.release(claim)
-                final.count += 1
-                if note is not None:
-                    note(chunk)
+                take(chunk)
                 yield chunk
     except BaseException as error:
         opening.leave(final, error)
