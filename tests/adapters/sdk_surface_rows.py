@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import asynccontextmanager
-
 import pytest
 from pydantic import BaseModel
 
 import relay_core as relay
 from relay_core.testing.fake_provider import FakeProvider, Reply, Tokens
 from relay_core.text_rules import text_rule
-from tests.adapters.both import SURFACES, drive, objects, said
+from tests.adapters.both import SURFACES, objects, said
 
 CITY = '{"name":"Rome"}'
 SECRET = "sk-12345-abcde"  # made up
@@ -36,32 +33,6 @@ def kinds(found):
 
 class SdkSurfaceRows:
     """The rows; mixed in after `SdkRows`."""
-
-    @pytest.fixture(params=[False, True], ids=["sync", "async"])
-    def is_async(self, request):
-        return request.param
-
-    @pytest.fixture
-    def using(self, rec, is_async):
-        """Run a program of one client, sync or async, which is attached unless told otherwise."""
-        d = self.driver
-
-        @asynccontextmanager
-        async def client(provider, attach, options):
-            made = (d.asyncio if is_async else d.sync)(**{"max_retries": 0, **d.options(provider), **options})
-            try:
-                yield d.adapter.attach(made, rec.relay) if attach else made
-            finally:
-                await made.close() if is_async else made.close()
-
-        def run(provider, program, *, attach=True, **options):
-            async def main():
-                async with client(provider, attach, options) as made:
-                    return await program(made)
-
-            return asyncio.run(main()) if is_async else drive(main())
-
-        return run
 
     @pytest.fixture(params=SURFACES)
     def surface(self, request):

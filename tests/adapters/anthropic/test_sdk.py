@@ -5,6 +5,7 @@ from __future__ import annotations
 import anthropic
 
 import relay_adapter_anthropic
+from tests.adapters.sdk_layer_rows import SdkLayerRows
 from tests.adapters.sdk_rows import Driver, SdkRows
 from tests.adapters.sdk_surface_rows import SdkSurfaceRows
 from tests.adapters.sdk_text_rows import SdkTextRows
@@ -53,9 +54,9 @@ class BetaDriver(MessagesDriver):
         return client.beta.messages
 
 
-class TestMessages(SdkRows, SdkTextRows, SdkSurfaceRows):
+class TestMessages(SdkRows, SdkTextRows, SdkSurfaceRows, SdkLayerRows):
     driver = MessagesDriver()
 
 
-class TestBeta(SdkRows, SdkTextRows, SdkSurfaceRows):
+class TestBeta(SdkRows, SdkTextRows, SdkSurfaceRows, SdkLayerRows):
     driver = BetaDriver()

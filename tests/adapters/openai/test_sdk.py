@@ -5,6 +5,7 @@ from __future__ import annotations
 import openai
 
 import relay_adapter_openai
+from tests.adapters.sdk_layer_rows import SdkLayerRows
 from tests.adapters.sdk_rows import Driver, SdkRows
 from tests.adapters.sdk_surface_rows import SdkSurfaceRows
 from tests.adapters.sdk_text_rows import SdkTextRows
@@ -80,9 +81,9 @@ class ResponsesDriver(OpenAIDriver):
         return stream.get_final_response()
 
 
-class TestChat(SdkRows, SdkTextRows, SdkSurfaceRows):
+class TestChat(SdkRows, SdkTextRows, SdkSurfaceRows, SdkLayerRows):
     driver = ChatDriver()
 
 
-class TestResponses(SdkRows, SdkTextRows, SdkSurfaceRows):
+class TestResponses(SdkRows, SdkTextRows, SdkSurfaceRows, SdkLayerRows):
     driver = ResponsesDriver()
