@@ -315,6 +315,17 @@ class SdkLayerRows:
         if not streamed:  # not every stream tells it
             assert inner["category_profile"]["annotated_response"]["usage"]["prompt_tokens"] == 11
 
+    @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+    def test_what_cannot_be_read_of_a_request_is_a_fault_of_ours_alone(self, rec, using, monkeypatch, streamed):
+        d = self.driver
+        rec.faults = 1
+        monkeypatch.delattr(f"relay_core.stainless.requests.{'Exchange' if streamed else 'Quick'}")
+        with FakeProvider([Reply(text=TEXT)]) as provider:
+            found = using(provider, d.streamed if streamed else d.create)
+            assert len(provider.requests) == 1
+        assert ("".join(map(d.piece, found)) if streamed else d.text(found)) == TEXT
+        assert rec.events == []
+
     def test_what_is_not_known_passes_as_it_is(self, rec, using):
         async def program(client):
             return await now(client.models.list())

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 import relay_adapter_anthropic as adapter
 import relay_core as relay
-from relay_core.testing.fake_provider import FakeProvider, Reply, Tokens, ToolCall
+from relay_core.testing.fake_provider import Failure, FakeProvider, Reply, Tokens, ToolCall
 from tests.adapters.raw_server import events, serving
 from tests.core.golden_scenario import Recording
 
@@ -296,6 +296,78 @@ class TestClouds:
         assert [event.type for event in found] == [event["type"] for event in STREAM]
         end = end_of(rec)
         assert (end.metadata["relay.status"], end.metadata["relay.stream"]["end_cause"]) == ("ok", "complete")
+
+    @pytest.mark.parametrize("cloud", ["AnthropicFoundry", "AnthropicBedrockMantle", "AnthropicAWS"])
+    def test_clouds_with_messages_of_anthropics_own_form(self, rec, using, cloud):
+        if not hasattr(anthropic, cloud):
+            pytest.skip("this SDK has no such client")
+        own = {} if cloud == "AnthropicFoundry" else {"aws_region": "eu-west-1"}
+        own |= {"workspace_id": "w"} if cloud == "AnthropicAWS" else {}
+
+        async def arun(client):
+            whole = await client.messages.create(**REQUEST)
+            return [whole, *await collect(client.messages.create(**REQUEST, stream=True))]
+
+        def run(client):
+            return [client.messages.create(**REQUEST), *client.messages.create(**REQUEST, stream=True)]
+
+        with FakeProvider(lambda request: Reply(text="Hi")) as provider:
+            found = using(
+                provider.url,
+                run,
+                arun,
+                sync=lambda **given: getattr(anthropic, cloud)(**given, **own),
+                async_=lambda **given: getattr(anthropic, f"Async{cloud}")(**given, **own),
+            )
+        assert type(found[0]) is anthropic.types.Message
+        assert [end.category_profile["annotated_response"]["message"] for end in ends(rec)] == ["Hi", "Hi"]
+
+
+@pytest.mark.skipif(anthropic.__version__.startswith("0."), reason="this SDK has no middleware")
+class TestMiddlewareOfTheSdk:
+    """Runs within one logical call, once for each attempt."""
+
+    def test_it_runs_for_each_attempt_of_one_call(self, rec, using):
+        seen = []
+
+        def watch(request, call_next):
+            seen.append(request.retries_taken)
+            return call_next(request)
+
+        async def awatch(request, call_next):
+            seen.append(request.retries_taken)
+            return await call_next(request)
+
+        with FakeProvider([Failure(500, headers={"retry-after-ms": "1"}), Reply(text="Hi")]) as provider:
+            using(
+                provider.url,
+                lambda client: client.messages.create(**REQUEST),
+                lambda client: client.messages.create(**REQUEST),
+                sync=lambda **given: anthropic.Anthropic(**{**given, "max_retries": 1}, middleware=[watch]),
+                async_=lambda **given: anthropic.AsyncAnthropic(**{**given, "max_retries": 1}, middleware=[awatch]),
+            )
+        assert seen == [0, 1]
+        assert end_of(rec).metadata["provider.attempts"] == 2
+        marks = [event.data["attempt"] for event in rec.events if event.kind == "mark" and event.name == "llm.attempt"]
+        assert marks == [1, 2]
+
+    def test_an_answer_of_its_own_is_what_the_program_and_observers_get(self, rec, using):
+        made = anthropic.types.Message.model_validate(MESSAGE)
+
+        async def answer(request, call_next):
+            return made
+
+        with FakeProvider([]) as provider:
+            found = using(
+                provider.url,
+                lambda client: client.messages.create(**REQUEST),
+                lambda client: client.messages.create(**REQUEST),
+                sync=lambda **given: anthropic.Anthropic(**given, middleware=[lambda request, call_next: made]),
+                async_=lambda **given: anthropic.AsyncAnthropic(**given, middleware=[answer]),
+            )
+            assert provider.requests == []
+        assert found is made
+        assert end_of(rec).category_profile["annotated_response"]["message"] == "Hi"
 
 
 def vertex(cls, *, api_key, base_url, **options):
