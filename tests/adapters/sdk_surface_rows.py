@@ -34,6 +34,8 @@ def kinds(found):
 class SdkSurfaceRows:
     """The rows; mixed in after `SdkRows`."""
 
+    pytestmark = pytest.mark.filterwarnings("ignore:The 'output_format' parameter is deprecated")  # the oldest SDK's
+
     @pytest.fixture(params=SURFACES)
     def surface(self, request):
         if request.param == "parse" and not hasattr(self.driver.api(self.driver.sync(api_key="unused")), "parse"):
