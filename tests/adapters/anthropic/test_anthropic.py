@@ -384,14 +384,15 @@ def bedrock(cls, *, api_key, base_url, **options):
 class TestNativeSpans:
     """The SDK makes spans of its own where the program has a global tracer provider."""
 
+    @pytest.mark.parametrize("kind", ["Anthropic", "AsyncAnthropic"])
     @pytest.mark.parametrize(("choice", "spans"), [("keep", 1), ("disable", 0)])
-    def test_with_disable_a_call_is_told_once(self, choice, spans):
+    def test_with_disable_a_call_is_told_once(self, choice, spans, kind):
         import subprocess
         import sys
 
         pytest.importorskip("opentelemetry.sdk.trace", reason="OpenTelemetry is not installed")
         code = f"""
-import anthropic, relay_core as relay, relay_adapter_anthropic as adapter
+import anthropic, asyncio, relay_core as relay, relay_adapter_anthropic as adapter
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -402,16 +403,23 @@ provider.add_span_processor(SimpleSpanProcessor(spans))
 trace.set_tracer_provider(provider)
 runtime, seen = relay.Relay(), []
 runtime.subscriber(lambda event: seen.append(event.scope_category))
+async def ask(client):
+    made = client.messages.create(model="m", max_tokens=5, messages=[{{"role": "user", "content": "Hi"}}])
+    if "{kind}" == "AsyncAnthropic":
+        await made
+        await client.close()
+    else:
+        client.close()
 with FakeProvider([Reply(text="Hi")]) as server:
-    with anthropic.Anthropic(api_key="sk-test", base_url=server.url) as client:
-        if hasattr(client, "_set_open_telemetry"):
-            adapter.attach(client, runtime, native_spans="{choice}")
-            client.messages.create(model="m", max_tokens=5, messages=[{{"role": "user", "content": "Hi"}}])
-            runtime.flush(20.0)
-            assert seen == ["start", "end"], seen
-            print(len(spans.get_finished_spans()))
-        else:
-            print({spans})
+    client = anthropic.{kind}(api_key="sk-test", base_url=server.url)
+    if hasattr(client, "_set_open_telemetry"):
+        adapter.attach(client, runtime, native_spans="{choice}")
+        asyncio.run(ask(client))
+        runtime.flush(20.0)
+        assert seen == ["start", "end"], seen
+        print(len(spans.get_finished_spans()))
+    else:
+        print({spans})
 """
         done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=50)
         assert (done.stdout.split(), done.stderr) == ([str(spans)], "")
