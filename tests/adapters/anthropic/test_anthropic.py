@@ -15,6 +15,7 @@ from pydantic import BaseModel
 import relay_adapter_anthropic as adapter
 import relay_core as relay
 from relay_core.testing.fake_provider import Failure, FakeProvider, Reply, Tokens, ToolCall
+from relay_core.text_rules import text_rule
 from tests.adapters.raw_server import events, serving
 from tests.core.golden_scenario import Recording
 
@@ -296,6 +297,28 @@ class TestClouds:
         assert [event.type for event in found] == [event["type"] for event in STREAM]
         end = end_of(rec)
         assert (end.metadata["relay.status"], end.metadata["relay.stream"]["end_cause"]) == ("ok", "complete")
+
+    def test_a_text_rule_refuses_a_binary_stream_and_no_text_passes(self, rec, using):
+        pytest.importorskip("botocore", reason="Bedrock needs botocore")
+        rec.relay.register("execution_intercept", text_rule(str.upper), target="llm")
+        body = b"".join(map(aws_event, STREAM))
+        seen = []
+
+        async def arun(client):
+            async for event in await client.messages.create(**REQUEST, stream=True):
+                seen.append(event)
+
+        with serving(body, "application/vnd.amazon.eventstream") as (url, _):
+            with pytest.raises(relay.CodecError, match="it is binary, as Bedrock's are"):
+                using(
+                    url,
+                    lambda client: seen.extend(client.messages.create(**REQUEST, stream=True)),
+                    arun,
+                    sync=lambda **given: bedrock(anthropic.AnthropicBedrock, **given),
+                    async_=lambda **given: bedrock(anthropic.AsyncAnthropicBedrock, **given),
+                )
+        assert seen == []
+        assert end_of(rec).metadata["relay.status"] == "error"
 
     @pytest.mark.parametrize("cloud", ["AnthropicFoundry", "AnthropicBedrockMantle", "AnthropicAWS"])
     def test_clouds_with_messages_of_anthropics_own_form(self, rec, using, cloud):
