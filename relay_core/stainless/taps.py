@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import sys
-from collections import deque
 from contextlib import suppress
 from functools import cache
 from itertools import islice
@@ -71,7 +70,7 @@ class AsyncSource:
         self._wire = wire
         self._raw = raw
         self._pieces: Any = None
-        self._chunks: deque[Any] = deque()
+        self._chunks: Iterator[Any] = iter(())
         self._closed = self._ended = False
 
     def __aiter__(self) -> Self:
@@ -80,7 +79,7 @@ class AsyncSource:
     @property
     def pieces(self) -> AsyncIterator[bytes] | None:
         """What reads the connection; None while there is more to do with its bytes than to pass them on."""
-        return None if self._chunks or self._ended or self._wire.decodes or self._wire.hides else self._pieces
+        return None if self._ended or self._wire.decodes or self._wire.hides else self._pieces
 
     def passed(self, chunks: list[bytes], *, ended: bool = False) -> None:
         """Take note of the chunks so far, some of which were read past this; and whether the connection has ended."""
@@ -88,8 +87,8 @@ class AsyncSource:
         self._ended = self._ended or ended
 
     async def __anext__(self) -> Any:
-        wire, chunks = self._wire, self._chunks
-        while not chunks:
+        wire = self._wire
+        while (chunk := next(self._chunks, None)) is None:
             if self._ended:
                 wire.finish()
                 raise StopAsyncIteration
@@ -101,11 +100,11 @@ class AsyncSource:
                 self._ended = True
                 piece = None
             if piece is None or wire.decodes or wire.hides:
-                chunks.extend(wire.chunks_of(piece))
+                self._chunks = iter(wire.chunks_of(piece))
             else:
                 wire.recent.append(piece)
                 return piece
-        return chunks.popleft()
+        return chunk
 
     async def aclose(self) -> None:
         """Close the connection's stream, once: what closes around it must not wait in two places."""
