@@ -34,7 +34,7 @@ class Archive:
             def handle_any(self):
                 if hang is not None:
                     hang.wait(20)
-                body = self.rfile.read(int(self.headers["content-length"]))
+                body = self.rfile.read(int(self.headers["content-length"] or 0))
                 archive.got.append((self.command, self.path, dict(self.headers), body))
                 status, headers = archive.answers.popleft() if archive.answers else (201, {})
                 self.send_response(status)
@@ -43,7 +43,7 @@ class Archive:
                 self.send_header("content-length", "0")
                 self.end_headers()
 
-            do_PUT = do_POST = handle_any
+            do_PUT = do_POST = do_HEAD = handle_any
 
             def log_message(self, *_):
                 pass
