@@ -282,6 +282,10 @@ def test_collectors_in_trouble(trouble, well, tmp_path):
         assert trouble == "hangs" or all(one["last_error"] for one in accounts.values()), accounts
         documents = list((tmp_path / trouble / "runs").glob("trajectory-*.json"))
         assert len(documents) == AGENTS, "what cannot be sent stays on the disk"
+    if trouble == "429":  # nobody was asked again before the time that it named
+        asked = [len(one.requests) for one in (there.post, there.upload, there.archive)]
+        asked += [len(one.seen) for one in (there.otel, there.grpc, there.openinference)]
+        assert asked == [1] * 6
     assert told["exit"] <= LONGEST_EXIT
     _, peaceful = well
     assert median(told["calls"]) <= 2 * median(peaceful["calls"])  # 1.0 in peace
