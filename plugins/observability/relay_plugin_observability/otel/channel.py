@@ -332,11 +332,11 @@ class Channel:
         if now + pause - began > self._limits.give_up or (alone and now + pause > self._deadline):
             return False
         with self._wake:
-            if self._closing:  # the attempt was the last one
+            until = now + pause
+            if self._cuts_short(outcome, until):  # the attempt was the last one
                 self._give_up("shutdown")
                 return False
             self._retries += 1
-            until = now + pause
             self._pausing = True
             while (left := until - time.monotonic()) > 0 and not self._cuts_short(outcome, until):
                 self._wake.wait(left)
