@@ -13,8 +13,8 @@ from relay_core.codec_adapter import CodecAdapter
 if TYPE_CHECKING:
     from relay_adapter_bedrock.codec import CODEC as CODEC
     from relay_adapter_bedrock.codec import BedrockConverseCodec as BedrockConverseCodec
-    from relay_adapter_bedrock.event_stream import EventStreamDecoder as EventStreamDecoder
-    from relay_adapter_bedrock.event_stream import read_events as read_events
+    from relay_core.aws_frames import EventStreamDecoder as EventStreamDecoder
+    from relay_core.aws_frames import read_events as read_events
     from relay_core.codecs import Codec
 
 __all__ = ["CODEC", "BedrockConverseCodec", "EventStreamDecoder", "adapter", "read_events"]
@@ -22,10 +22,10 @@ __all__ = ["CODEC", "BedrockConverseCodec", "EventStreamDecoder", "adapter", "re
 __version__ = "0.1.0"
 
 _HOMES: Final = {
-    "CODEC": "codec",
-    "BedrockConverseCodec": "codec",
-    "EventStreamDecoder": "event_stream",
-    "read_events": "event_stream",
+    "CODEC": "relay_adapter_bedrock.codec",
+    "BedrockConverseCodec": "relay_adapter_bedrock.codec",
+    "EventStreamDecoder": "relay_core.aws_frames",
+    "read_events": "relay_core.aws_frames",
 }
 
 
@@ -41,5 +41,5 @@ adapter: Final = CodecAdapter("bedrock", ("bedrock_converse",), _codecs)
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

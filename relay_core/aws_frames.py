@@ -8,17 +8,16 @@ from __future__ import annotations
 import base64
 import struct
 import zlib
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 
-from relay_core.codec_parts import table_of, text_of
 from relay_core.errors import CodecError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["EventStreamDecoder", "Frame", "read_events"]
+__all__ = ["EventStreamDecoder", "Frame", "FrameCutter", "frame_of", "read_events", "written"]
 
 _PRELUDE: Final = 12
 _CHECKSUM: Final = 4
@@ -52,14 +51,58 @@ class Frame(msgspec.Struct, frozen=True):
             told = {"code": self.headers.get(":error-code"), "message": self.headers.get(":error-message")}
             return {"error": {name: value for name, value in told.items() if isinstance(value, str)}}
         name = self.headers.get(":exception-type" if kind == "exception" else ":event-type")
-        body = _json(self.payload) if self.payload else {}
-        wrapped = text_of(table_of(body).get("bytes")) if name == "chunk" else None
-        if wrapped is None:
-            return {name if isinstance(name, str) else "unknown": body}
+        body: Any = _json(self.payload) if self.payload else {}
+        table = cast("dict[str, Any]", body) if isinstance(body, dict) else {}
+        wrapped = table.get("bytes") if name == "chunk" else None
+        if not isinstance(wrapped, str):
+            return {name if isinstance(name, str) else "unknown": cast("Any", body)}
         try:
             return _json(base64.b64decode(wrapped))
         except ValueError as error:
             raise CodecError("a chunk of an invoke stream is no base64") from error
+
+
+class FrameCutter:
+    r"""Cuts one event stream into frames, whose checksums it compares; what is in them stays unread.
+
+    Attributes:
+        broken: what is wrong with the stream, if anything. Nothing can be cut from there on.
+
+    Example:
+        >>> cutter = FrameCutter()
+        >>> cutter.feed(b"\0\0"), cutter.rest, cutter.broken
+        ([], b'\x00\x00', None)
+    """
+
+    def __init__(self) -> None:
+        self._held = bytearray()
+        self.broken: str | None = None
+
+    @property
+    def pending(self) -> int:
+        """Bytes of a frame that is not whole yet; what is left at the end tells of a truncated stream."""
+        return len(self._held)
+
+    @property
+    def rest(self) -> bytes:
+        """These bytes; of a broken stream all from the damage to the end of the piece that had it."""
+        return bytes(self._held)
+
+    def feed(self, chunk: bytes | bytearray | memoryview) -> list[bytes]:
+        """Take the next bytes, cut anywhere, and give the frames that they complete. Never raises."""
+        if self.broken is not None:
+            return []
+        self._held += chunk
+        frames: list[bytes] = []
+        start = 0
+        try:
+            while (size := _frame_size(self._held, start)) is not None and len(self._held) - start >= size:
+                frames.append(_checked(bytes(self._held[start : start + size])))
+                start += size
+        except CodecError as error:
+            self.broken = str(error)
+        del self._held[:start]
+        return frames
 
 
 class EventStreamDecoder:
@@ -72,13 +115,12 @@ class EventStreamDecoder:
     """
 
     def __init__(self) -> None:
-        self._held = bytearray()
-        self._broken: str | None = None
+        self._cutter = FrameCutter()
 
     @property
     def pending(self) -> int:
         """Bytes of a frame that is not whole yet; what is left at the end tells of a truncated stream."""
-        return len(self._held)
+        return self._cutter.pending
 
     def feed(self, chunk: bytes | bytearray | memoryview) -> list[Frame]:
         """Take the next bytes, cut anywhere, and give the frames that they complete.
@@ -86,21 +128,17 @@ class EventStreamDecoder:
         Raises:
             CodecError: the bytes are no event stream, or were damaged on the way. Nothing can be read after that.
         """
-        if self._broken is not None:
-            raise CodecError(self._broken)
-        self._held += chunk
+        cutter = self._cutter
+        if cutter.broken is not None:
+            raise CodecError(cutter.broken)
         frames: list[Frame] = []
-        start = 0
         try:
-            while (size := _frame_size(self._held, start)) is not None and len(self._held) - start >= size:
-                frames.append(_frame(bytes(self._held[start : start + size])))
-                start += size
+            frames.extend(map(frame_of, cutter.feed(chunk)))
         except CodecError as error:
-            self._broken = str(error)
-            if not frames:
-                raise
-        del self._held[:start]  # what came whole before the damage is given first
-        return frames
+            cutter.broken = str(error)
+        if cutter.broken is not None and not frames:
+            raise CodecError(cutter.broken)
+        return frames  # what came whole before the damage is given first
 
 
 def read_events(chunks: Iterable[bytes]) -> Iterator[Any]:
@@ -123,6 +161,32 @@ def read_events(chunks: Iterable[bytes]) -> Iterator[Any]:
     decoder.feed(b"")  # says so where the last bytes were damaged
 
 
+def frame_of(data: bytes) -> Frame:
+    """Read one whole frame, as `FrameCutter` gives it.
+
+    Raises:
+        CodecError: its headers cannot be read.
+    """
+    end = _PRELUDE + int.from_bytes(data[4:8], "big")
+    return Frame(dict(_headers(data[_PRELUDE:end])), data[end:-_CHECKSUM])
+
+
+def written(headers: dict[str, str], payload: bytes) -> bytes:
+    r"""Write one frame with text headers.
+
+    Example:
+        >>> frame_of(written({":event-type": "chunk"}, b"{}"))
+        Frame(headers={':event-type': 'chunk'}, payload=b'{}')
+    """
+    head = b""
+    for name, value in headers.items():
+        key, text = name.encode(), value.encode()
+        head += struct.pack(">B", len(key)) + key + struct.pack(">BH", _TEXT, len(text)) + text
+    start = struct.pack(">II", _PRELUDE + len(head) + len(payload) + _CHECKSUM, len(head))
+    whole = start + struct.pack(">I", zlib.crc32(start)) + head + payload
+    return whole + struct.pack(">I", zlib.crc32(whole))
+
+
 def _frame_size(held: bytearray, start: int) -> int | None:
     if len(held) - start < _PRELUDE:
         return None
@@ -134,11 +198,10 @@ def _frame_size(held: bytearray, start: int) -> int | None:
     return size
 
 
-def _frame(data: bytes) -> Frame:
-    if zlib.crc32(data[:-_CHECKSUM]) != int.from_bytes(data[-_CHECKSUM:], "big"):
+def _checked(data: bytes) -> bytes:
+    if zlib.crc32(memoryview(data)[:-_CHECKSUM]) != int.from_bytes(data[-_CHECKSUM:], "big"):
         raise CodecError("a frame of an event stream was damaged: its checksum is wrong")
-    end = _PRELUDE + int.from_bytes(data[4:8], "big")
-    return Frame(dict(_headers(data[_PRELUDE:end])), data[end:-_CHECKSUM])
+    return data
 
 
 def _headers(data: bytes) -> Iterator[tuple[str, Any]]:
