@@ -103,7 +103,7 @@ class _Rewriter:
         """Give what goes on in place of one chunk."""
         if isinstance(chunk, bytes | str):
             raise CodecError(
-                "a text rule cannot read this stream: its chunks are bytes, since it is binary, as Bedrock's are, or its "
+                "a text rule cannot read this stream: its chunks are bytes, since it was damaged on the way, or its "
                 "content encoding is none that is read; ask the server for gzip or none, with the header accept-encoding"
             )
         found = self._read(chunk)

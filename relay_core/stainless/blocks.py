@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 
-from relay_core.codec_parts import sse_chunks
 from relay_core.sse import SseEvent, SseReader, read_events
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from relay_core.codecs import Codec
 
@@ -39,11 +38,11 @@ class WireChunk(dict[str, Any]):
     What is passed on unchanged is sent on as it came.
 
     Attributes:
-        source: the event that it came in.
+        source: the event that it came in, or Amazon's frame.
         hidden: it was asked for by the adapter and is not for the program.
     """
 
-    source: SseEvent | None = None
+    source: SseEvent | bytes | None = None
     hidden: bool = False
 
 
@@ -108,12 +107,12 @@ def encoded(chunk: Any) -> bytes:
         return chunk.encode()
     if isinstance(chunk, SseEvent):
         return _event(chunk.event, chunk.data)
-    source: SseEvent | None = getattr(chunk, "source", None)
+    source: Any = getattr(chunk, "source", None)
     plain: dict[str, Any] = dict(cast("dict[str, Any]", chunk) if isinstance(chunk, dict) else chunk.to_dict())
-    if source is not None and _json(source.data) == plain:
+    if isinstance(source, SseEvent) and _json(source.data) == plain:
         return _event(source.event, source.data)
     kind: Any = plain.get("type")
-    name = source.event if source is not None else kind if isinstance(kind, str) else "message"
+    name = source.event if isinstance(source, SseEvent) else kind if isinstance(kind, str) else "message"
     return _event(name, msgspec.json.encode(plain).decode())
 
 
@@ -123,21 +122,27 @@ def _event(name: str, data: str) -> bytes:
     return f"{head}{lines}\n".encode()
 
 
-def assembled(codec: Codec, chunks: Iterable[Any], *, events: bool, encoding: str) -> Any:
+def assembled(
+    codec: Codec,
+    chunks: Iterable[Any],
+    *,
+    reading: Callable[[Iterable[bytes]], Iterable[Any]] | None,
+    encoding: str,
+) -> Any:
     """Put what a stream brought together to the response that it stands for.
 
     Args:
         codec: of the format.
         chunks: blocks of bytes, or chunks that middleware has seen or made.
-        events: whether the bytes are server-sent events; else they are one JSON document.
+        reading: reads the events in the bytes; None where these are one JSON document.
         encoding: the content encoding of the bytes.
     """
     given = list(chunks)
     data = decoded_body(b"".join(item for item in given if isinstance(item, bytes)), encoding)
-    if not events:
+    if reading is None:
         return msgspec.json.decode(data)
     assembler = codec.assembler()
-    for chunk in sse_chunks([data]):
+    for chunk in reading([data]):
         assembler.feed(chunk)
     for item in given:
         if not isinstance(item, bytes | SseEvent):

@@ -13,7 +13,7 @@ from relay_core.events import Deferred
 from relay_core.observation import Observation, Outcome
 from relay_core.scopes import UNSET
 from relay_core.stainless.answers import facts_of, failure_of, json_or_text, plain
-from relay_core.stainless.blocks import assembled, counted
+from relay_core.stainless.blocks import assembled
 from relay_core.stainless.wire import Wire
 
 if TYPE_CHECKING:
@@ -202,9 +202,8 @@ class Exchange(Observation):
         encoding = "" if chunks is None else wire.encoding
 
         def facts() -> LlmResponse:
-            native = assembled(
-                self.operation.codec, given, events=chunks is not None and wire.events, encoding=encoding
-            )
+            reading = None if chunks is None else wire.reading
+            native = assembled(self.operation.codec, given, reading=reading, encoding=encoding)
             return self.operation.codec.decode_response(native)
 
         self.outer.enrich(facts=facts)
@@ -242,11 +241,11 @@ class Exchange(Observation):
     def assemble(self, chunks: list[Any]) -> Any:
         """Put the chunks together to a response."""
         wire = self.wire
-        return assembled(self.operation.codec, chunks, events=wire.events or wire.decodes, encoding=wire.encoding)
+        return assembled(self.operation.codec, chunks, reading=wire.reading, encoding=wire.encoding)
 
     def counted(self, chunks: list[Any]) -> int:
         """Count the events of a stream that nobody has cut."""
-        return counted(chunks) if self.wire.whole else len(chunks)
+        return self.wire.counted(chunks)
 
     @property
     def parts(self) -> Callable[[Any], list[Any]]:
@@ -268,7 +267,7 @@ active: Final[ContextVar[Exchange | Quick | None]] = ContextVar("relay_stainless
 
 
 def _answer(codec: Codec, wire: Wire, chunks: list[Any]) -> LlmResponse:
-    return codec.decode_response(assembled(codec, chunks, events=wire.events or wire.decodes, encoding=wire.encoding))
+    return codec.decode_response(assembled(codec, chunks, reading=wire.reading, encoding=wire.encoding))
 
 
 def read_headers(headers: dict[str, Any]) -> tuple[dict[str, Any], str]:

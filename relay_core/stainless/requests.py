@@ -257,16 +257,23 @@ def _is_made(exchange: Exchange, result: Any) -> bool:
     return isinstance(result, dict) and result is not exchange.result_object
 
 
+def _reads_frames(client: Any) -> bool:
+    """Tell whether a client reads streams in Amazon's frames, by the decoder that it makes for each."""
+    make = getattr(client, "_make_sse_decoder", None)
+    return make is not None and type(make()).__name__ == "AWSEventStreamDecoder"
+
+
 def _respond(exchange: Exchange, content: Any) -> Any:
     """Let the SDK read a response that middleware made, so that each surface gets its own type."""
     client, http = exchange.client, http_of(exchange.client)
     given = exchange.arguments
     options = exchange.options
     streamed = not isinstance(content, bytes)
+    content_type = exchange.wire.made(frames=_reads_frames(client)) if streamed else "application/json"
     request = client._build_request(options)
     response = http.Response(
         200,
-        headers={"content-type": "text/event-stream" if streamed else "application/json"},
+        headers={"content-type": content_type},
         request=request,
         **({"stream": content} if streamed else {"content": content}),
     )

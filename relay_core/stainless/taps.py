@@ -10,7 +10,7 @@ from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
 
-from relay_core.stainless.wire import RECENT, StreamCut, StreamFailed
+from relay_core.stainless.wire import StreamCut, StreamFailed
 from relay_core.streams import KEPT_CHUNKS
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Source:
     def passed(self, chunks: list[bytes], *, ended: bool = False) -> None:
         """Take note of the chunks so far, some of which were read from `pieces` past this."""
         del ended  # an iterator goes on telling that it has ended
-        self._wire.recent.extend(chunks[-RECENT:])
+        self._wire.passed(chunks)
 
     def close(self) -> None:
         """Close the connection's stream."""
@@ -83,7 +83,7 @@ class AsyncSource:
 
     def passed(self, chunks: list[bytes], *, ended: bool = False) -> None:
         """Take note of the chunks so far, some of which were read past this; and whether the connection has ended."""
-        self._wire.recent.extend(chunks[-RECENT:])
+        self._wire.passed(chunks)
         self._ended = self._ended or ended
 
     async def __anext__(self) -> Any:

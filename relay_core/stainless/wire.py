@@ -6,13 +6,13 @@ import zlib
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
-from relay_core.sse import SseReader
-from relay_core.stainless.blocks import SEPARATORS, WireChunk, cut, encoded, error_of, read_chunks
+from relay_core.codec_parts import sse_chunks
+from relay_core.sse import SseEvent, SseReader
+from relay_core.stainless.blocks import SEPARATORS, WireChunk, counted, cut, encoded, error_of, read_chunks
+from relay_core.stainless.frames import CONTENT_TYPE, Frames, Held, frame_events, framed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from relay_core.sse import SseEvent
+    from collections.abc import Callable, Iterable, Iterator
 
 __all__ = ["RECENT", "StreamCut", "StreamFailed", "Wire"]
 
@@ -37,10 +37,11 @@ class Wire:
         decodes: whether middleware is there that reads the stream; else its bytes pass as they are.
 
     Attributes:
-        events: whether the body is server-sent events; else it is a document.
+        events: whether the body is events, server-sent or in Amazon's frames; else it is a document.
+        frames: what has passed of it if it comes in frames.
         encoding: the content encoding that chunks have.
         hides: whether the chunk with the usage was asked for by the adapter and is not for the program.
-        recent: the last bytes that came.
+        recent: the last bytes that came, or what is kept of frames instead.
     """
 
     __slots__ = (
@@ -53,6 +54,7 @@ class Wire:
         "decodes",
         "encoding",
         "events",
+        "frames",
         "hides",
         "recent",
     )
@@ -62,10 +64,11 @@ class Wire:
         self.decodes = decodes
         self.encoding = ""
         self.events = False
+        self.frames: Frames | None = None
         self.hides = False
-        self.recent: deque[bytes] = deque(maxlen=RECENT)
-        self._pending: list[SseEvent] = []  # no JSON follows them so far
-        self._passed: list[SseEvent] = []  # some JSON came after them
+        self.recent: Any = deque[bytes](maxlen=RECENT)
+        self._pending: list[SseEvent | bytes] = []  # no JSON follows them so far
+        self._passed: list[SseEvent | bytes] = []  # some JSON came after them
         self._reader = SseReader()
         self._decoder: Any = None
         self._half = b""  # of an event, for `parts`
@@ -74,7 +77,11 @@ class Wire:
         """Take over the body of a response; gives the stream of its bytes."""
         headers = response.headers
         self.encoding = headers.get("content-encoding", "").strip().lower()
-        self.events = "text/event-stream" in headers.get("content-type", "")
+        content_type = headers.get("content-type", "")
+        if CONTENT_TYPE in content_type:
+            self.frames = Frames()
+            self.hides = False  # whose chunks are none of these
+        self.events = self.frames is not None or "text/event-stream" in content_type
         self.decodes = self.decodes and self.events
         if self.decodes and self.encoding in ("gzip", "deflate"):
             # Middleware reads the stream, so the program gets it unpacked.
@@ -82,7 +89,21 @@ class Wire:
             self.encoding = ""
             del headers["content-encoding"]
         self.decodes = self.decodes and self.encoding in _NO_ENCODING
+        if self.frames is not None and self.encoding in _NO_ENCODING:
+            self.recent = self.frames
         return response.stream
+
+    def made(self, *, frames: bool) -> str:
+        """Take over a stream that middleware made, to be written in frames or not; gives its content type."""
+        self.frames = Frames() if frames else None
+        return CONTENT_TYPE if frames else "text/event-stream"
+
+    def passed(self, chunks: list[bytes]) -> None:
+        """Take note of all chunks so far, some of which were read past this."""
+        if type(self.recent) is Frames:
+            self.recent.catch_up(chunks)
+        else:
+            self.recent.extend(chunks[-RECENT:])
 
     def chunks_of(self, piece: bytes | None) -> Iterable[Any]:
         """Cut bytes that came, or the end of the stream (``None``), into chunks, each as it is asked for."""
@@ -90,23 +111,25 @@ class Wire:
             if piece is None:
                 return []
             blocks = cut(piece)
-            self.recent.extend(blocks)
+            self.recent.extend(blocks)  # no frames: these are read, or not looked at
             return blocks
         if self._decoder is not None:
             piece = self._decoder.flush() or None if piece is None else self._decoder.decompress(piece)
         return self._json_of(piece)
 
-    def _json_of(self, piece: bytes | None) -> Iterator[WireChunk]:
+    def _json_of(self, piece: bytes | None) -> Iterator[WireChunk | bytes]:
         if piece is not None:
             self.recent.append(piece)
-        for item in read_chunks(self._reader, piece):
+        frames = self.frames
+        for item in read_chunks(self._reader, piece) if frames is None else frames.read(piece):
+            if isinstance(item, SseEvent | Held):
+                self._pending.append(item)
+                continue
             if isinstance(item, WireChunk):
                 item.hidden = self.hides and _is_usage_only(item)
-                self._passed += self._pending
-                self._pending.clear()
-                yield item
-            else:
-                self._pending.append(item)
+            self._passed += self._pending
+            self._pending.clear()
+            yield item
 
     @property
     def whole(self) -> bool:
@@ -117,10 +140,25 @@ class Wire:
         """Find the events in what was kept, one after the other; ``None`` is the end. For one thread at a time."""
         if not self.whole:
             return [] if piece is None else [piece]
+        if self.frames is not None:
+            return self.frames.parts(piece)
         data = self._half + (piece or b"")
         blocks = cut(data)
         self._half = b"" if not blocks or piece is None or data.endswith(SEPARATORS) else blocks.pop()
         return blocks
+
+    def counted(self, chunks: list[Any]) -> int:
+        """Count the events in all that was kept."""
+        if not self.whole:
+            return len(chunks)
+        return counted(chunks) if self.frames is None else self.frames.counted(chunks)
+
+    @property
+    def reading(self) -> Callable[[Iterable[bytes]], Iterable[Any]] | None:
+        """What reads the events in the bytes; None where these are a document."""
+        if self.frames is not None:
+            return frame_events
+        return sse_chunks if self.events or self.decodes else None
 
     @property
     def plain(self) -> bool:
@@ -144,6 +182,9 @@ class Wire:
         """Tell how the stream ended if it ends here: complete, closed or error."""
         if not self.events or self.encoding not in _NO_ENCODING or not self._endings:
             return "complete", None
+        if type(self.recent) is Frames:
+            cause, message = self.recent.ending(self._endings)
+            return cause, None if message is None else StreamFailed(message)
         recent = b"".join(self.recent)
         message = error_of(recent)
         if message is not None:
@@ -157,12 +198,12 @@ class Wire:
 
     def out(self, chunk: Any) -> bytes:
         """Write one chunk for the program; nothing for one that it did not ask for."""
-        if type(chunk) is bytes:
-            return b"" if self.hides and _is_hidden(chunk) else chunk
-        data = b"" if getattr(chunk, "hidden", False) else encoded(chunk)
+        write = encoded if self.frames is None else framed
+        hidden = self.hides and _is_hidden(chunk) if type(chunk) is bytes else getattr(chunk, "hidden", False)
+        data = b"" if hidden else write(chunk)
         if self._passed:
             held, self._passed = self._passed, []
-            return b"".join(map(encoded, held)) + data
+            return b"".join(map(write, held)) + data
         return data
 
     def rest(self) -> bytes:

@@ -45,11 +45,11 @@ def pieces_of(data, body):
     return [body[begin:end] for begin, end in zip([0, *cuts], [*cuts, len(body)], strict=True)]
 
 
-def passed(pieces, *, decodes, between=lambda chunks: chunks):
+def passed(pieces, *, decodes, between=lambda chunks: chunks, response=Response):
     """What the program gets, sync and async, of a stream that middleware may read."""
     wire, other = Wire((), decodes=decodes), Wire((), decodes=decodes)
-    wire.opened(Response())
-    other.opened(Response())
+    wire.opened(response())
+    other.opened(response())
 
     async def connection():
         for piece in pieces:

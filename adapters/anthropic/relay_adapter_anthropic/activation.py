@@ -38,7 +38,7 @@ adapter = SdkAdapter(
     _load,
     _codecs,
     codec_names=("anthropic_messages",),
-    control="messages of every client, streamed or not; Bedrock's binary streams are seen, not rewritten",
+    control="messages of every client, streamed or not",
 )
 """What the entry point ``anthropic`` of the group ``relay.adapters`` names."""
 

@@ -2,86 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-import base64
 import json
-import struct
-import zlib
 
 import anthropic
 import pytest
 from pydantic import BaseModel
 
-import relay_adapter_anthropic as adapter
 import relay_core as relay
 from relay_core.testing.fake_provider import Failure, FakeProvider, Reply, Tokens, ToolCall
-from relay_core.text_rules import text_rule
+from tests.adapters.anthropic.calls import MESSAGE, REQUEST, STREAM, bedrock, collect, end_of, ends
 from tests.adapters.raw_server import events, serving
-from tests.core.golden_scenario import Recording
 
-REQUEST = {"model": "claude-test", "max_tokens": 50, "messages": [{"role": "user", "content": "Say hello"}]}
 THOUGHT = {"type": "thinking", "thinking": "Ann said so", "signature": "c2ln"}
-MESSAGE = {
-    "id": "m",
-    "type": "message",
-    "role": "assistant",
-    "model": "claude-test",
-    "content": [{"type": "text", "text": "Hi"}],
-    "stop_reason": "end_turn",
-    "stop_sequence": None,
-    "usage": {"input_tokens": 11, "output_tokens": 7},
-}
-STREAM = (
-    {"type": "message_start", "message": {**MESSAGE, "content": [], "usage": {"input_tokens": 11, "output_tokens": 1}}},
-    {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
-    {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hi"}},
-    {"type": "content_block_stop", "index": 0},
-    {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 3}},
-    {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 7}},
-    {"type": "message_stop"},
-)
 
 
 class City(BaseModel):
     name: str
-
-
-@pytest.fixture
-def rec():
-    with Recording() as recording:
-        yield recording
-
-
-@pytest.fixture(params=[False, True], ids=["sync", "async"])
-def using(request, rec):
-    """Run a function, or for an async client its async twin, with an attached client."""
-
-    def run(url, do, ado, *, sync=anthropic.Anthropic, async_=anthropic.AsyncAnthropic, attach=None, **options):
-        settings = {"api_key": "sk-test", "base_url": url, "max_retries": 0, **options}
-        if not request.param:
-            with sync(**settings) as client:
-                return do(adapter.attach(client, rec.relay, **(attach or {})))
-
-        async def main():
-            async with async_(**settings) as client:
-                return await ado(adapter.attach(client, rec.relay, **(attach or {})))
-
-        return asyncio.run(main())
-
-    return run
-
-
-def ends(rec):
-    return [event for event in rec.events if event.kind == "scope" and event.scope_category == "end"]
-
-
-def end_of(rec):
-    (end,) = ends(rec)
-    return end
-
-
-async def collect(stream):
-    return [event async for event in await stream]
 
 
 class TestRequests:
@@ -225,20 +161,6 @@ class TestAnswers:
         assert [end.metadata["relay.status"] for end in ends(rec)] == ["ok", "ok"]
 
 
-def aws_event(payload):
-    """Write one event of Bedrock's binary stream."""
-
-    def header(name, value):
-        return bytes([len(name)]) + name.encode() + b"\x07" + struct.pack(">H", len(value)) + value.encode()
-
-    body = json.dumps({"bytes": base64.b64encode(json.dumps(payload).encode()).decode()}).encode()
-    headers = header(":message-type", "event") + header(":event-type", "chunk")
-    headers += header(":content-type", "application/json")
-    prelude = struct.pack(">II", len(headers) + len(body) + 16, len(headers))
-    message = prelude + struct.pack(">I", zlib.crc32(prelude)) + headers + body
-    return message + struct.pack(">I", zlib.crc32(message))
-
-
 class TestClouds:
     def test_vertex(self, rec, using):
         with serving(json.dumps(MESSAGE).encode(), request_id="req_v") as (url, requests):
@@ -282,43 +204,6 @@ class TestClouds:
         assert type(message) is anthropic.types.Message
         assert requests[0][0].endswith("/model/claude-test/invoke")
         assert end_of(rec).category_profile["annotated_response"]["message"] == "Hi"
-
-    def test_bedrocks_binary_streams_reach_the_program_as_they_are(self, rec, using):
-        pytest.importorskip("botocore", reason="Bedrock needs botocore")
-        body = b"".join(map(aws_event, STREAM))
-        with serving(body, "application/vnd.amazon.eventstream") as (url, _):
-            found = using(
-                url,
-                lambda client: list(client.messages.create(**REQUEST, stream=True)),
-                lambda client: collect(client.messages.create(**REQUEST, stream=True)),
-                sync=lambda **given: bedrock(anthropic.AnthropicBedrock, **given),
-                async_=lambda **given: bedrock(anthropic.AsyncAnthropicBedrock, **given),
-            )
-        assert [event.type for event in found] == [event["type"] for event in STREAM]
-        end = end_of(rec)
-        assert (end.metadata["relay.status"], end.metadata["relay.stream"]["end_cause"]) == ("ok", "complete")
-
-    def test_a_text_rule_refuses_a_binary_stream_and_no_text_passes(self, rec, using):
-        pytest.importorskip("botocore", reason="Bedrock needs botocore")
-        rec.relay.register("execution_intercept", text_rule(str.upper), target="llm")
-        body = b"".join(map(aws_event, STREAM))
-        seen = []
-
-        async def arun(client):
-            async for event in await client.messages.create(**REQUEST, stream=True):
-                seen.append(event)
-
-        with serving(body, "application/vnd.amazon.eventstream") as (url, _):
-            with pytest.raises(relay.CodecError, match="it is binary, as Bedrock's are"):
-                using(
-                    url,
-                    lambda client: seen.extend(client.messages.create(**REQUEST, stream=True)),
-                    arun,
-                    sync=lambda **given: bedrock(anthropic.AnthropicBedrock, **given),
-                    async_=lambda **given: bedrock(anthropic.AsyncAnthropicBedrock, **given),
-                )
-        assert seen == []
-        assert end_of(rec).metadata["relay.status"] == "error"
 
     @pytest.mark.parametrize("cloud", ["AnthropicFoundry", "AnthropicBedrockMantle", "AnthropicAWS"])
     def test_clouds_with_messages_of_anthropics_own_form(self, rec, using, cloud):
@@ -396,12 +281,6 @@ class TestMiddlewareOfTheSdk:
 def vertex(cls, *, api_key, base_url, **options):
     del api_key
     return cls(base_url=base_url, project_id="p", region="eu", access_token="made-up", **options)  # none
-
-
-def bedrock(cls, *, api_key, base_url, **options):
-    del api_key
-    keys = {"aws_access_key": "made", "aws_secret_key": "up", "aws_region": "eu-west-1"}
-    return cls(base_url=base_url, **keys, **options)
 
 
 class TestNativeSpans:
