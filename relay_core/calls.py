@@ -18,6 +18,7 @@ from relay_core.scopes import CURRENT, take_back
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextvars import Token
 
     from relay_core.call_types import Call
     from relay_core.middleware import CallChain, Chains
@@ -88,7 +89,7 @@ async def managed(relay: Relay, call: Call, chain: CallChain | None, fn: Callabl
         return await finished(fn(call.request), wait)
     if chain is not None and (chain.guardrails or chain.requests):
         call = await before(relay, chain, call, wait)
-    outer = begin(relay, call)
+    token = begin(relay, call)
     try:
         if chain is None or not chain.executions:
             call.ran = True
@@ -100,9 +101,12 @@ async def managed(relay: Relay, call: Call, chain: CallChain | None, fn: Callabl
         else:
             result = await execute(relay, chain.executions, call, (call, fn), wait)
     except BaseException as error:
-        fail(relay, call, outer, error)
+        fail(relay, call, token, error)
         raise
-    relay._current.set(outer)
+    try:
+        relay._current.reset(token)
+    except ValueError:  # see `take_back`
+        take_back(token)
     if call.claimed is not None:
         relay.release(call.claimed)
     scope: Any = call.scope
@@ -115,25 +119,23 @@ async def managed(relay: Relay, call: Call, chain: CallChain | None, fn: Callabl
     return result
 
 
-def begin(relay: Relay, call: Call) -> Node | None:
-    """Open the call's scope, make it current, emit the marks that middleware has left for it; returns what was current."""
+def begin(relay: Relay, call: Call) -> Token[Node | None]:
+    """Open the call's scope, make it current, emit the marks that middleware has left for it; for `take_back`."""
     scope = call.scope = call.make_scope(relay)
     scope.open()
     if call._marks:
         marks, call._marks = tuple(call._marks), None
         for say in marks:
             say(scope)
-    current = relay._current
-    outer = current.get()
-    current.set(scope)
+    token = relay._current.set(scope)
     if call.claims or relay._claim.get() is not None:
         call.claimed = hold(relay, call, scope)
-    return outer
+    return token
 
 
-def fail(relay: Relay, call: Call, outer: Node | None, error: BaseException) -> None:
+def fail(relay: Relay, call: Call, token: Token[Node | None], error: BaseException) -> None:
     """End a call that raised."""
-    relay._current.set(outer)
+    take_back(token)
     if call.claimed is not None:
         relay.release(call.claimed)
     if call.scope is not None:

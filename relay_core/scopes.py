@@ -150,6 +150,7 @@ class Scope(Registrar):
         "_route",
         "_start",
         "_timestamp",
+        "_token",
         "attributes",
         "category",
         "name",
@@ -163,6 +164,7 @@ class Scope(Registrar):
     _cache: Chains | None
     _failure: tuple[str, str] | None
     _outer: Scope | RemoteScope | None
+    _token: Any  # Token | None
     _root: Any  # Scope | RemoteScope | None
 
     def prepare(
@@ -387,7 +389,7 @@ class Scope(Registrar):
                 )
             current = relay._current
             self._outer = current.get()
-            current.set(self)
+            self._token = current.set(self)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
@@ -395,9 +397,14 @@ class Scope(Registrar):
             return
         current = self._relay._current
         if current.get() is self:
-            current.set(self._outer)
+            token, self._token = self._token, None  # it holds on to the context
+            try:
+                current.reset(token)
+            except (TypeError, ValueError):  # it was left before, or this is another context
+                current.set(self._outer)
         else:
             self._relay.leave(self)
+            self._token = None
         if self.status is None:
             self.end(value)
 

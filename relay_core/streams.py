@@ -50,7 +50,6 @@ class Finaliser:
         "mark",
         "passes",
         "scope",
-        "take",
     )
 
     def __init__(self, relay: Relay, call: LlmCall, scope: Scope, assemble: Callable[[list[Any]], Any] | None) -> None:
@@ -69,7 +68,6 @@ class Finaliser:
             self.mark = chunk_marker(relay, scope, self._parts)
         self._first_ns = 0
         self.count = 0  # beside those that are kept
-        self.take = self._count if self._chunks is None else self._keep(self._chunks)
         self.passes = observed and getattr(call.observation, "passes", False)
         if call.codec is not None and assemble is None:
             self._assemble = _assembler(call.codec)
@@ -77,9 +75,12 @@ class Finaliser:
     def _count(self, _chunk: Any) -> None:
         self.count += 1
 
-    def _keep(self, chunks: list[Any]) -> Callable[[Any], None]:
-        """Make what notes a chunk before it goes to the consumer."""
-        keep, mark, monotonic = chunks.append, self.mark, self._relay.monotonic
+    def taker(self) -> Callable[[Any], None]:
+        """Give what notes a chunk before it goes to the consumer."""
+        chunks, mark, monotonic = self._chunks, self.mark, self._relay.monotonic
+        if chunks is None:
+            return self._count
+        keep = chunks.append
 
         def take(chunk: Any) -> None:
             if not chunks:
@@ -188,7 +189,7 @@ class _Opening:
             return await finished(self.fn(call.request), wait), None
         if chain is not None and (chain.guardrails or chain.requests):
             call = await before(relay, chain, call, wait)
-        outer = begin(relay, call)
+        token = begin(relay, call)
         scope = call.scope
         assert scope is not None  # begin has opened it
         final = self.final = Finaliser(relay, call, scope, self.assemble)
@@ -199,7 +200,7 @@ class _Opening:
             self.leave(final, error)
             raise
         finally:
-            relay.swap(outer)
+            take_back(token)
             relay.release(call.claimed)
         return source, final
 
@@ -291,7 +292,7 @@ def _iterate(opening: _Opening) -> Generator[Any, None, None]:
                 final.count += 1
                 yield chunk
         elif final.passes:
-            take = final.take
+            take = final.taker()
             for chunk in iterator:
                 take(chunk)
                 yield chunk
@@ -312,7 +313,7 @@ def _iterate(opening: _Opening) -> Generator[Any, None, None]:
 
 def _steps(relay: Relay, iterator: Iterator[Any], final: Finaliser) -> Generator[Any, None, None]:
     """Give the chunks; while the source makes one, the call's scope is current, and its claim, if it has one."""
-    scope, take, claim, current = final.scope, final.take, final.claim, relay._current
+    scope, take, claim, current = final.scope, final.taker(), final.claim, relay._current
     while True:
         token = current.set(scope)
         if claim is not None:
@@ -401,12 +402,12 @@ async def _aiterate(  # noqa: C901, PLR0912  # one loop: a second async generato
                     final.count += 1
                 yield chunk
         elif final.passes:
-            take = final.take
+            take = final.taker()
             async for chunk in source:
                 take(chunk)
                 yield chunk
         else:
-            relay, scope, take, claim = opening.relay, final.scope, final.take, final.claim
+            relay, scope, take, claim = opening.relay, final.scope, final.taker(), final.claim
             current, step = relay._current, aiter(source).__anext__
             while True:
                 token = current.set(scope)
