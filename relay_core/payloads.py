@@ -76,7 +76,7 @@ _OWN: Final = frozenset(map(id, (Frozen, Note)))  # a class may forge its hash
 _ATOMS: Final = frozenset(map(id, (str, int, float, bool, type(None), bytes))) | _OWN
 _ROOM: Final = bytearray(2_048)  # copying one costs less than making one
 _LARGER: Final = (32_768, 262_144, 1_048_576, 0)  # bytes, for what does not find room
-_FEW: Final = 64  # entries, whatever is in them; what has more needs more room
+_FEW: Final = 64  # entries
 _MANY: Final = 256
 _fix: Final = Struct("c").iter_unpack  # the cheapest of what holds on to a buffer
 _unpack: Final = msgspec.msgpack.Decoder().decode
@@ -135,8 +135,11 @@ def pack(obj: Any) -> Packed | None:
         >>> Encoder().json(pack({"model": "m"})), pack([object()])
         (b'{"model":"m"}', None)
     """
-    buffer = _ROOM.copy() if len(obj) <= _FEW else bytearray(_LARGER[len(obj) > _MANY])
-    for larger in _LARGER:
+    buffer, sizes = _ROOM.copy(), _LARGER
+    if type(obj) is list and len(obj) > _FEW:  # whatever is in it, it needs more room
+        first, *sizes = _LARGER[len(obj) > _MANY :]
+        buffer = bytearray(first)
+    for larger in sizes:
         fixed = _fix(buffer)  # while it is there, the encoder cannot let the buffer grow
         try:
             _pack_into(obj, buffer)
