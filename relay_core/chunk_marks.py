@@ -8,7 +8,7 @@ keep the order in which they were emitted.
 from __future__ import annotations
 
 from functools import partial
-from itertools import count, repeat
+from itertools import count, islice, repeat
 from operator import add
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias
 
@@ -16,14 +16,14 @@ from relay_core.events import MarkEvent
 from relay_core.ids import numbers, uuid_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from relay_core.runtime import Relay
     from relay_core.scopes import Scope
 
-__all__ = ["RUN_CHUNKS", "ChunkMark", "ChunkRun", "Parts", "chunk_marker"]
+__all__ = ["RUN_CHUNKS", "ChunkMark", "ChunkRun", "ChunkStream", "Parts"]
 
-RUN_CHUNKS: Final = 64  # most rows that wait in one run
+RUN_CHUNKS: Final = 64  # most rows of one run
 
 Parts: TypeAlias = "Callable[[Any], list[Any]]"
 """Finds the chunks in what a stream gave, on the dispatcher's thread; None stands for the end of the stream."""
@@ -62,28 +62,64 @@ class ChunkMark(MarkEvent, eq=False, gc=False):
 
 
 class ChunkStream:
-    """What the runs of one stream share.
+    """The chunks of one stream.
 
     Args:
-        scope: of the stream.
+        relay: the runtime.
+        scope: of the stream; somebody subscribes to it.
         parts: finds the chunks in what the stream gives, where these are not the chunks themselves.
-        ids: gives identities as text; default numbers of this process.
 
     Attributes:
         ahead: nanoseconds since the epoch at the monotonic clock's zero.
         route: what was registered where the stream began.
     """
 
-    __slots__ = ("_codec", "_draw", "_more", "_parts", "_scope", "ahead", "route")
+    __slots__ = ("_codec", "_draw", "_more", "_names", "_parts", "_relay", "_scope", "ahead", "route")
 
-    def __init__(self, scope: Scope, parts: Parts | None, ids: Callable[[], str] | None) -> None:
+    def __init__(self, relay: Relay, scope: Scope, parts: Parts | None = None) -> None:
+        self._relay = relay
         self._scope = scope
         self._codec = scope._codec
         self.ahead = scope._start - scope._mono
         self._parts = parts
-        self._draw: Callable[[], Any] = ids or partial(next, numbers)
+        self._draw: Callable[[], Any] = relay.ids or partial(next, numbers)
+        self._names = enumerate(iter(self._draw, None) if relay.ids else numbers)
         self._more = 0  # chunks than rows so far
         self.route: Any = scope._route
+
+    def marker(self) -> Callable[[Any], None]:
+        """Give what notes what the stream gives, one by one. It never raises."""
+        marks = self._marks()
+        next(marks)
+        return marks.send
+
+    def _marks(self) -> Generator[None, Any, None]:
+        # A generator that is sent the chunks takes two thirds of what a function of a chunk does.
+        names, monotonic, dispatcher = self._names, self._relay.monotonic, self._relay.dispatcher
+        given = yield
+        place = -1
+        while True:
+            run = ChunkRun(self, place + 1)
+            chunks, times, identities = run.rows
+            for place, drawn in islice(names, RUN_CHUNKS):
+                if dispatcher.tail is not run and (run.queued or run.route is not self.route):
+                    run = ChunkRun(self, place)
+                    chunks, times, identities = run.rows
+                chunks.append(given)
+                times.append(monotonic())
+                identities.append(drawn)
+                if not run.queued:
+                    dispatcher.put_run(run)
+                given = yield
+
+    def end(self) -> None:
+        """Note the end, when half a chunk that was held back is one too. Another thread may be in the marker."""
+        if self._parts is None:
+            return
+        place, drawn = next(self._names)
+        run = ChunkRun(self, place)
+        run.rows = [None], [self._relay.monotonic()], [drawn]
+        self._relay.dispatcher.put_run(run)
 
     def events(self, first: int, rows: Rows, route: Any) -> list[ChunkMark]:
         """Make the marks; rows come in their order, `first` is the place of the first one."""
@@ -168,35 +204,3 @@ class ChunkRun:
     def open(self) -> list[ChunkMark]:
         """Take the rows as events. Runs of one stream are opened in their order."""
         return self._stream.events(*self.take(), self.route)
-
-
-def chunk_marker(relay: Relay, scope: Scope, parts: Parts | None = None) -> Callable[[Any], None]:
-    """Make what notes the chunks of one stream.
-
-    Args:
-        relay: the runtime.
-        scope: of the stream; somebody subscribes to it.
-        parts: finds the chunks in what the stream gives, where these are not the chunks themselves.
-
-    Returns:
-        A function of a chunk. It never raises.
-    """
-    dispatcher, monotonic, ids = relay.dispatcher, relay.monotonic, relay.ids
-    stream = ChunkStream(scope, parts, ids)
-    run = ChunkRun(stream, 0)
-    chunks, times, drawn = run.rows
-    place = 0
-
-    def mark(chunk: Any) -> None:
-        nonlocal run, chunks, times, drawn, place
-        if (dispatcher.tail is not run or len(drawn) >= RUN_CHUNKS) and (run.queued or run.route is not stream.route):
-            run = ChunkRun(stream, place)
-            chunks, times, drawn = run.rows
-        place += 1
-        chunks.append(chunk)
-        times.append(monotonic())
-        drawn.append(next(numbers) if ids is None else ids())
-        if not run.queued:
-            dispatcher.put_run(run)
-
-    return mark

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from relay_core.call_types import LlmCall
+    from relay_core.chunk_marks import ChunkStream
     from relay_core.runtime import Relay
     from relay_core.scopes import Scope
 
@@ -43,7 +44,7 @@ class Finaliser:
         "_call",
         "_chunks",
         "_first_ns",
-        "_parts",
+        "_marks",
         "_relay",
         "claim",
         "count",
@@ -60,39 +61,44 @@ class Finaliser:
         self._assemble = assemble
         observed = scope._route is not None
         self._chunks: list[Any] | None = [] if observed else None
-        self._parts = getattr(call.observation, "parts", None)
+        parts = getattr(call.observation, "parts", None)
+        self._marks: ChunkStream | None = None
         self.mark: Callable[[Any], None] | None = None
         if observed and relay.settings.stream.chunk_marks:
-            from relay_core.chunk_marks import chunk_marker  # noqa: PLC0415  # observed, so what it needs is loaded
+            from relay_core.chunk_marks import ChunkStream  # noqa: PLC0415  # observed, so what it needs is loaded
 
-            self.mark = chunk_marker(relay, scope, self._parts)
+            self._marks = ChunkStream(relay, scope, parts)
+            self.mark = self._marks.marker()
         self._first_ns = 0
         self.count = 0  # beside those that are kept
         self.passes = observed and getattr(call.observation, "passes", False)
         if call.codec is not None and assemble is None:
             self._assemble = _assembler(call.codec)
 
-    def _count(self, _chunk: Any) -> None:
-        self.count += 1
-
     def taker(self) -> Callable[[Any], None]:
         """Give what notes a chunk before it goes to the consumer."""
-        chunks, mark, monotonic = self._chunks, self.mark, self._relay.monotonic
-        if chunks is None:
-            return self._count
-        keep = chunks.append
+        taking = self._counting() if self._chunks is None else self._keeping(self._chunks)
+        next(taking)
+        return taking.send
 
-        def take(chunk: Any) -> None:
-            if not chunks:
-                self._first_ns = monotonic()
+    def _counting(self) -> Generator[None, Any, None]:
+        while True:
+            yield
+            self.count += 1
+
+    def _keeping(self, chunks: list[Any]) -> Generator[None, Any, None]:
+        keep, mark = chunks.append, self.mark
+        chunk = yield
+        if not chunks:
+            self._first_ns = self._relay.monotonic()
+        while True:
             if len(chunks) < KEPT_CHUNKS:
                 keep(chunk)
             else:
                 self.count += 1
             if mark is not None:
                 mark(chunk)
-
-        return take
+            chunk = yield
 
     @property
     def chunks(self) -> list[Any] | None:
@@ -116,8 +122,8 @@ class Finaliser:
         if scope.closed:
             return
         count = self._counted()
-        if self.mark is not None and self._parts is not None:
-            self.mark(None)  # what was held back as half a chunk
+        if self._marks is not None:
+            self._marks.end()
         facts: dict[str, Any] = {"end_cause": cause, "chunks": count}
         if count > KEPT_CHUNKS:
             facts["chunks_not_kept"] = count - KEPT_CHUNKS

@@ -103,8 +103,8 @@ class _Rewriter:
         """Give what goes on in place of one chunk."""
         if isinstance(chunk, bytes | str):
             raise CodecError(
-                "a text rule cannot read this stream: its chunks are bytes, since its content encoding is none that "
-                "is read; ask the server for gzip or none, with the header accept-encoding"
+                "a text rule cannot read this stream: its chunks are bytes, since it is binary, as Bedrock's are, or its "
+                "content encoding is none that is read; ask the server for gzip or none, with the header accept-encoding"
             )
         found = self._read(chunk)
         if found.counter is not None:

@@ -48,6 +48,11 @@ class Exchange(Observation):
         include_usage: whether a stream is asked for its usage where the program did not say; "auto" where the server is
             known to understand it.
         decodes: whether middleware is there that may read the stream.
+
+    Attributes:
+        streams: whether the response is given to the program as it comes.
+        reads: whether a whole answer that the program wants to read piece by piece is read before: middleware sees it
+            as it sees every whole answer.
     """
 
     __slots__ = (
@@ -63,6 +68,7 @@ class Exchange(Observation):
         "outer",
         "passes",
         "provider",
+        "reads",
         "relay",
         "response",
         "result_object",
@@ -97,7 +103,9 @@ class Exchange(Observation):
         self.outer: Claim | None = relay.current_claim("llm")
         headers: Any = getattr(self.options, "headers", None)
         self.headers, raw_mode = read_headers(cast("Any", headers)) if isinstance(headers, dict) else (None, "")
-        self.streams = bool(arguments.get("stream")) or raw_mode == "stream"
+        asked = bool(arguments.get("stream"))
+        self.reads = raw_mode == "stream" and not asked and decodes and self.outer is None
+        self.streams = asked or (raw_mode == "stream" and not self.reads)
         watchable = self.streams and self.outer is None and operation.category == "llm"
         self.watched = seen_around(relay) if watchable else None
         self.include_usage = include_usage

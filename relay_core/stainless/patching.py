@@ -92,16 +92,26 @@ class Patcher:
         for base in (sync, async_):
             _check(provider, base)
         with self._lock:
-            if self._wiring is not None:
-                self._wiring.relay, self._wiring.include_usage, self._wiring.active = relay, made.include_usage, True
-                return
-            wiring = self._wiring = made
+            wiring = self._wiring
+            if wiring is None:
+                wiring = self._wiring = made
+            else:
+                wiring.relay, wiring.include_usage, wiring.active = relay, made.include_usage, True
             for base in (sync, async_):
                 for name in _METHODS:
-                    original = base.__dict__[name]
-                    wrapper = _wrapped(wiring, original, name, is_async=base is async_)
-                    setattr(base, name, wrapper)
-                    self._patches.append((base, name, original, wrapper))
+                    if not self._is_patched(base, name):
+                        self._patch(wiring, base, name, is_async=base is async_)
+
+    def _is_patched(self, base: type[Any], name: str) -> bool:
+        """Tell whether a call comes to us: another library may have patched above, or put back what it once found."""
+        ours = [wrapper for kind, method, _, wrapper in self._patches if kind is base and method == name]
+        return inspect.unwrap(base.__dict__[name], stop=ours.__contains__) in ours
+
+    def _patch(self, wiring: Wiring, base: type[Any], name: str, *, is_async: bool) -> None:
+        original = base.__dict__[name]
+        wrapper = _wrapped(wiring, original, name, is_async=is_async)
+        setattr(base, name, wrapper)
+        self._patches.append((base, name, original, wrapper))
 
     def uninstall(self, relay: Relay | None = None) -> None:
         """Let go of all clients. Where another library has patched above, the wrapper stays and does nothing.
@@ -114,12 +124,13 @@ class Patcher:
             if wiring is None or (relay is not None and wiring.relay is not relay):
                 return
             wiring.active = False
-            if any(base.__dict__.get(name) is not made for base, name, _, made in self._patches):
-                return
-            for base, name, original, _ in self._patches:
-                setattr(base, name, original)
-            self._patches.clear()
-            self._wiring = None
+            for patch in reversed(self._patches.copy()):
+                base, name, original, wrapper = patch
+                if base.__dict__[name] is wrapper:
+                    setattr(base, name, original)
+                    self._patches.remove(patch)
+            if not self._patches:
+                self._wiring = None
 
 
 def _wiring(relay: Relay, provider: Provider, include_usage: bool | str) -> Wiring:
@@ -138,14 +149,20 @@ def _check(provider: Provider, base: type[Any]) -> None:
     """
     for name, needed in _METHODS.items():
         method = getattr(base, name, None)
-        known: Any = inspect.signature(method).parameters if callable(method) else ()
-        missing = [parameter for parameter in needed if parameter not in known]
+        missing = _lacking(method, needed) if callable(method) else list(needed)
         if method is None or missing:
             what = f"{base.__name__}.{name}" + (f"({', '.join(missing)})" if method is not None else "")
             raise AdapterError(
                 f"this version of {provider.name} is not known: it has no {what}; its calls are left alone. "
                 f"Install a version that relay-adapter-{provider.name} declares, or a newer adapter."
             )
+
+
+def _lacking(method: Callable[..., Any], needed: tuple[str, ...]) -> list[str]:
+    """Tell which parameters a method does not take; another library's patch may take any and pass them on."""
+    known = inspect.signature(method).parameters
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
+    return [] if takes_any else [name for name in needed if name not in known]
 
 
 def _wrapped(wiring: Wiring, original: Callable[..., Any], name: str, *, is_async: bool) -> Callable[..., Any]:

@@ -156,6 +156,8 @@ def _managed(wiring: Wiring, exchange: Exchange) -> Any:
         token = active.set(exchange)
         try:
             result = original(client, **given)
+            if exchange.reads and exchange.response is not None:
+                exchange.response.read()
         finally:
             active.reset(token)
         if not exchange.streams:
@@ -216,6 +218,8 @@ async def _amanaged(wiring: Wiring, exchange: Exchange) -> Any:
         token = active.set(exchange)
         try:
             result = await original(client, **given)
+            if exchange.reads and exchange.response is not None:
+                await exchange.response.aread()
         finally:
             active.reset(token)
         if not exchange.streams:

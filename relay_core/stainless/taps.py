@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import sys
-from collections import deque
 from contextlib import suppress
 from functools import cache
 from itertools import islice
@@ -15,7 +14,7 @@ from relay_core.stainless.wire import RECENT, StreamCut, StreamFailed
 from relay_core.streams import KEPT_CHUNKS
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator
+    from collections.abc import AsyncIterator, Iterable, Iterator
 
     from relay_core.stainless.exchange import Exchange
     from relay_core.stainless.wire import Wire
@@ -54,8 +53,9 @@ class Source:
                 yield piece
         wire.finish()
 
-    def passed(self, chunks: list[bytes]) -> None:
+    def passed(self, chunks: list[bytes], *, ended: bool = False) -> None:
         """Take note of the chunks so far, some of which were read from `pieces` past this."""
+        del ended  # an iterator goes on telling that it has ended
         self._wire.recent.extend(chunks[-RECENT:])
 
     def close(self) -> None:
@@ -70,16 +70,16 @@ class AsyncSource:
         self._wire = wire
         self._raw = raw
         self._pieces: Any = None
-        self._chunks: deque[Any] = deque()
+        self._chunks: Iterator[Any] = iter(())
         self._closed = self._ended = False
 
     def __aiter__(self) -> Self:
         return self
 
     @property
-    def step(self) -> Callable[[], Awaitable[bytes]] | None:
+    def pieces(self) -> AsyncIterator[bytes] | None:
         """What reads the connection; None while there is more to do with its bytes than to pass them on."""
-        return None if self._chunks or self._ended or self._wire.decodes or self._wire.hides else self._pieces.__anext__
+        return None if self._ended or self._wire.decodes or self._wire.hides else self._pieces
 
     def passed(self, chunks: list[bytes], *, ended: bool = False) -> None:
         """Take note of the chunks so far, some of which were read past this; and whether the connection has ended."""
@@ -87,8 +87,8 @@ class AsyncSource:
         self._ended = self._ended or ended
 
     async def __anext__(self) -> Any:
-        wire, chunks = self._wire, self._chunks
-        while not chunks:
+        wire = self._wire
+        while (chunk := next(self._chunks, None)) is None:
             if self._ended:
                 wire.finish()
                 raise StopAsyncIteration
@@ -100,11 +100,11 @@ class AsyncSource:
                 self._ended = True
                 piece = None
             if piece is None or wire.decodes or wire.hides:
-                chunks.extend(wire.chunks_of(piece))
+                self._chunks = iter(wire.chunks_of(piece))
             else:
                 wire.recent.append(piece)
                 return piece
-        return chunks.popleft()
+        return chunk
 
     async def aclose(self) -> None:
         """Close the connection's stream, once: what closes around it must not wait in two places."""
@@ -175,9 +175,24 @@ class _Tap:
         self._source = source
         self._ended = False
 
+    def _skip(self) -> Any:
+        """Give what reads the connection, if the layers may be left out."""
+        final = getattr(self._stream, "passing", None)
+        pieces = None if final is None or self._source is None else self._source.pieces
+        if final is not None and pieces is not None:
+            self._kept, self._mark = final.chunks, final.mark
+        return pieces
+
+    def _stop(self, *, ended: bool = False) -> None:
+        """Let the layers do their work again."""
+        if self._kept is not None:
+            self._source.passed(self._kept, ended=ended)
+            self._kept = None
+
 
 class _SyncTap(_Tap):
     def __iter__(self) -> Iterator[bytes]:
+        self._stop()  # the rest may be read by another iterator
         return self._passing() if self._wire.plain else self._writing()
 
     def _writing(self) -> Iterator[bytes]:
@@ -193,16 +208,16 @@ class _SyncTap(_Tap):
 
     def _passing(self) -> Iterator[bytes]:
         chunks = iter(self._stream)
-        pieces: Iterable[bytes] = ()
+        pieces: Iterable[bytes] | None = None
         with suppress(StreamCut, StreamFailed):  # see above
             try:
                 for piece in chunks:
                     yield piece
                     pieces = self._skip()
-                    if pieces:
+                    if pieces is not None:
                         break
                 kept, mark = self._kept, self._mark
-                for piece in pieces:
+                for piece in islice(pieces or (), KEPT_CHUNKS - len(kept or ())):
                     kept.append(piece)
                     if mark is not None:
                         mark(piece)
@@ -215,20 +230,6 @@ class _SyncTap(_Tap):
             yield from chunks
         self._ended = True
 
-    def _skip(self) -> Iterable[bytes]:
-        final = getattr(self._stream, "passing", None)
-        pieces = None if final is None or self._source is None else self._source.pieces
-        if final is None or pieces is None:
-            return ()
-        self._kept, self._mark = final.chunks, final.mark
-        return islice(pieces, KEPT_CHUNKS - len(self._kept))
-
-    def _stop(self) -> None:
-        """Let the layers do their work again."""
-        if self._kept is not None:
-            self._source.passed(self._kept)
-            self._kept = None
-
     def close(self) -> None:
         if not self._ended:
             self._stop()
@@ -237,73 +238,58 @@ class _SyncTap(_Tap):
 
 
 class _AsyncTap(_Tap):
-    _step: Any = None  # what reads the connection, meanwhile
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        self._stop()  # the rest may be read by another iterator
+        return self._passing() if self._wire.plain else self._writing()
 
-    def __aiter__(self) -> Self:
-        self._chunks = aiter(self._stream)
-        self._plain = self._wire.plain
-        self._skips = self._plain and self._source is not None and hasattr(self._stream, "passing")
-        return self
+    async def _writing(self) -> AsyncIterator[bytes]:
+        with suppress(StreamCut, StreamFailed):  # see _SyncTap
+            async for chunk in self._stream:
+                data = self._wire.out(chunk)
+                if data:
+                    yield data
+        self._ended = True
+        rest = self._wire.rest()
+        if rest:
+            yield rest
 
-    async def __anext__(self) -> bytes:
-        step = self._step
-        if step is None:
-            return await self._next()
-        try:
-            piece = await step()
-        except GeneratorExit:
-            raise  # nothing may be awaited any more
-        except BaseException as error:  # noqa: BLE001  # the layers are told of it, and raise it
-            return await self._rejoin(error)
-        kept, mark = self._kept, self._mark
-        kept.append(piece)
-        if mark is not None:
-            mark(piece)
-        if len(kept) >= KEPT_CHUNKS:
-            self._stop()
-        return piece
-
-    async def _next(self) -> bytes:
-        while not self._ended:
-            try:
-                data = await anext(self._chunks)
-                if not self._plain:
-                    data = self._wire.out(data)
-            except (StopAsyncIteration, StreamCut, StreamFailed):  # see _SyncTap
-                self._ended = True
-                data = self._wire.rest()
-            if self._skips:
-                self._skip()
-            if data:
-                return data
-        raise StopAsyncIteration
-
-    def _skip(self) -> None:
-        final = self._stream.passing
-        step = None if final is None or self._ended else self._source.step
-        self._skips = final is not None and step is None
-        if final is not None and step is not None:
-            self._step, self._kept, self._mark = step, final.chunks, final.mark
-
-    def _stop(self, *, ended: bool = False) -> None:
-        """Let the layers do their work again."""
-        self._step = None
-        self._source.passed(self._kept, ended=ended)
-
-    async def _rejoin(self, error: BaseException) -> bytes:
-        if isinstance(error, StopAsyncIteration):
-            self._stop(ended=True)
-            return await self._next()
-        self._stop()
-        with suppress(StopAsyncIteration):  # it has been closed meanwhile
-            await self._chunks.athrow(error)
-        raise error
+    async def _passing(self) -> AsyncIterator[bytes]:
+        chunks = aiter(self._stream)
+        pieces: AsyncIterator[bytes] | None = None
+        with suppress(StreamCut, StreamFailed):  # see _SyncTap
+            async for piece in chunks:
+                yield piece
+                pieces = self._skip()
+                if pieces is not None:
+                    break
+            if pieces is not None:
+                kept, mark = self._kept, self._mark
+                room = KEPT_CHUNKS - len(kept)
+                try:
+                    async for piece in pieces:
+                        kept.append(piece)
+                        if mark is not None:
+                            mark(piece)
+                        yield piece
+                        room -= 1
+                        if not room:
+                            break
+                    self._stop(ended=bool(room))
+                except GeneratorExit:
+                    raise  # nothing may be awaited any more
+                except BaseException as error:
+                    self._stop()
+                    with suppress(StopAsyncIteration):  # it has been closed meanwhile
+                        await chunks.athrow(error)  # the layers are told of it, and raise it
+                    raise
+                async for piece in chunks:
+                    yield piece
+        self._ended = True
 
     async def aclose(self) -> None:
         if self._ended:
             return
-        if self._step is not None:
-            self._stop()
+        self._stop()
         ending = self._wire.ending_early()
         if self._source is not None:
             await self._source.aclose()  # first, so that closing the stream does not wait: the event loop may do it too

@@ -10,6 +10,8 @@ from relay_core.sse import SseReader
 from relay_core.stainless.blocks import SEPARATORS, WireChunk, cut, encoded, error_of, read_chunks
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from relay_core.sse import SseEvent
 
 __all__ = ["RECENT", "StreamCut", "StreamFailed", "Wire"]
@@ -82,8 +84,8 @@ class Wire:
         self.decodes = self.decodes and self.encoding in _NO_ENCODING
         return response.stream
 
-    def chunks_of(self, piece: bytes | None) -> list[Any]:
-        """Cut bytes that came, or the end of the stream (``None``), into chunks."""
+    def chunks_of(self, piece: bytes | None) -> Iterable[Any]:
+        """Cut bytes that came, or the end of the stream (``None``), into chunks, each as it is asked for."""
         if not self.decodes:
             if piece is None:
                 return []
@@ -92,7 +94,9 @@ class Wire:
             return blocks
         if self._decoder is not None:
             piece = self._decoder.flush() or None if piece is None else self._decoder.decompress(piece)
-        found: list[Any] = []
+        return self._json_of(piece)
+
+    def _json_of(self, piece: bytes | None) -> Iterator[WireChunk]:
         if piece is not None:
             self.recent.append(piece)
         for item in read_chunks(self._reader, piece):
@@ -100,10 +104,9 @@ class Wire:
                 item.hidden = self.hides and _is_usage_only(item)
                 self._passed += self._pending
                 self._pending.clear()
-                found.append(item)
+                yield item
             else:
                 self._pending.append(item)
-        return found
 
     @property
     def whole(self) -> bool:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import msgspec
+import pytest
+from hypothesis import given
 
 import relay_core
 from relay_core.annotations import annotate
 from relay_core.payloads import Encoder
 from relay_core.settings import Payload, Redaction, Settings
+from tests.adapters.codec_laws import damaged, recorded
 
 encoder = Encoder()
 SETTINGS = {
@@ -56,3 +61,64 @@ def long_way(codec):
     """The same codec without outlines."""
     kind = type(codec)
     return type(kind.__name__, (kind,), {"outline": None})()
+
+
+class OutlineRows:
+    """What holds of each format, as tests to inherit.
+
+    Attributes:
+        codec: of the format.
+        asked: usual requests, which have outlines.
+        answers: usual responses, which have outlines.
+        requests: others, by name.
+        responses: others, by name.
+        observed: pairs of a request and a response, by name; no text of theirs that observers see may say "hunter2".
+    """
+
+    codec = None
+    asked = answers = ()
+    requests = responses = observed = {}
+
+    def __init_subclass__(cls):  # what pytest and hypothesis write on a test must not be shared between formats
+        codec = cls.codec
+
+        @pytest.mark.parametrize("native", cls.requests.values(), ids=cls.requests)
+        def requests(self, native):
+            same_as_the_long_way(codec, "request", native)
+
+        @pytest.mark.parametrize("native", cls.responses.values(), ids=cls.responses)
+        def responses(self, native):
+            same_as_the_long_way(codec, "response", native)
+
+        @given(native=damaged([*cls.asked, *cls.requests.values()]))
+        def damaged_requests(self, native):
+            same_as_the_long_way(codec, "request", native)
+
+        @given(native=damaged([*cls.answers, *cls.responses.values()]))
+        def damaged_responses(self, native):
+            same_as_the_long_way(codec, "response", native)
+
+        @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+        @pytest.mark.parametrize(("request_body", "response"), cls.observed.values(), ids=cls.observed)
+        def observers_see_the_same_with_and_without_outlines(self, settings, request_body, response):
+            short = seen_of(codec, request_body, response, settings)
+            assert short == seen_of(long_way(codec), request_body, response, settings)
+            assert "hunter2" not in json.dumps(short)
+
+        found = (requests, responses, damaged_requests, damaged_responses)
+        for test in (*found, observers_see_the_same_with_and_without_outlines):
+            setattr(cls, f"test_{test.__name__}", test)
+
+    def test_usual_calls_have_outlines(self):
+        assert all(same_as_the_long_way(self.codec, "request", native) for native in self.asked)
+        assert all(same_as_the_long_way(self.codec, "response", native) for native in self.answers)
+
+
+def assert_recorded_traffic_has_outlines(codec, form, share=0.0):
+    """More than this share of the recorded requests, and of the responses, has an outline."""
+    records = recorded(form)
+    asked = [same_as_the_long_way(codec, "request", record["request"]) for record in records]
+    natives = [record["response"] for record in records if isinstance(record.get("response"), dict)]
+    told = [same_as_the_long_way(codec, "response", native) for native in natives]
+    assert sum(asked) > len(asked) * share
+    assert sum(told) > len(told) * share

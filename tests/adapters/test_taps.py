@@ -160,6 +160,17 @@ async def test_a_reader_that_forgets_the_stream(rec):
     assert told(rec) == ("cancelled", "abandoned", 3)
 
 
+@pytest.mark.parametrize("read", [1, 2, 4])
+async def test_another_iterator_reads_the_rest(rec, read):
+    tap, raw = await opened(rec, [EVENT] * 5 + [END])
+    chunks = aiter(tap)
+    got = [await anext(chunks) for _ in range(read)]
+    got += [data async for data in tap]
+    assert got == [EVENT] * 5 + [END]
+    assert told(rec) == ("ok", "complete", 6)
+    assert raw.closed == 1
+
+
 async def test_closing_while_another_task_reads(rec):
     tap, raw = await opened(rec, [EVENT, EVENT, None])
 

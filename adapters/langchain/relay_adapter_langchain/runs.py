@@ -53,7 +53,7 @@ class Run:
         owned: whether the end of the run ends the scope.
         kind: chain, llm, tool or retriever.
         agent: LangChain's name of the agent that it belongs to.
-        began: seconds on the table's clock.
+        mono: nanoseconds on the runtime's clock when it began.
         first: nanoseconds from the start to the first token; 0 before it.
         children: the open runs right below, in order.
         key: stands for its id in tables.
@@ -66,7 +66,6 @@ class Run:
 
     __slots__ = (
         "agent",
-        "began",
         "children",
         "defers",
         "first",
@@ -92,7 +91,6 @@ class Run:
         self.scope = scope
         self.owned = owned
         self.mono = mono
-        self.began = time.monotonic()
         self.agent: str | None = None
         self.first = 0
         self.frame: Frame | None = None
@@ -139,7 +137,7 @@ class RunTable:
         self._runs: dict[Any, Run] = {}
         self._late: dict[Any, float] = {}
         self._cap = cap
-        self._ttl = ttl
+        self._ttl = ttl * 1e9
         self._grace = grace
         self._exits = False
         self.extensions: tuple[RunExtension, ...] = ()
@@ -211,7 +209,7 @@ class RunTable:
         if self._late:
             self.sweep()
         oldest = next(iter(runs.values()), run)
-        if len(runs) > self._cap or run.began - oldest.began > self._ttl:
+        if len(runs) > self._cap or run.mono - oldest.mono > self._ttl:
             self._abandon([*oldest.descendants(), oldest], "given_up")
 
     def take(self, run_id: UUID) -> Run | None:

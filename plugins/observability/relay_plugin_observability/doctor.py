@@ -70,11 +70,16 @@ def examine_atif(exporter: AtifExporter) -> dict[str, Any]:
     """Say whether documents can be written, and sent where they should go."""
     problems = exporter.check()
     stats = exporter.stats()
+    sent = "".join(
+        f"; {place}: delivered {one.delivered}, pending {one.pending}, failed attempts {one.failures}, "
+        f"dropped {_in_words(one.dropped)}"
+        for place, one in stats.uploads.items()
+    )
     return {
         "check": "atif documents",
-        "ok": not problems and not stats.failed,
+        "ok": not problems and not stats.failed and not any(one.dropped for one in stats.uploads.values()),
         "detail": f"{str(exporter.directory)!r}: {'; '.join(problems) or 'writable'}; written {stats.written}, "
-        f"open runs {stats.open_runs}, failed {_in_words(stats.failed)}",
+        f"open runs {stats.open_runs}, failed {_in_words(stats.failed)}{sent}",
     }
 
 

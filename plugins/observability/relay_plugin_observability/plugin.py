@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from relay_core import Relay
+    from relay_plugin_observability.otel import OtelSettings
 
 __all__ = ["convert", "relay_config_schema", "relay_configure", "relay_doctor", "relay_shutdown"]
 
 _CLOSE_TIME = 1.0
 _exporters: WeakKeyDictionary[Relay, list[Any]] = WeakKeyDictionary()
+_wanted: WeakKeyDictionary[Relay, list[OtelSettings]] = WeakKeyDictionary()
 
 
 @hookimpl
@@ -34,6 +36,7 @@ def relay_config_schema() -> type[ObservabilitySettings]:
 def relay_configure(relay: Relay, config: ObservabilitySettings) -> None:
     """Install the exporters that have a table in the configuration."""
     installed = _exporters.setdefault(relay, [])
+    _wanted[relay] = _destinations(config)
     for exporter in list(_build(config)):  # all or none: a problem of one is found before another begins
         relay.register("subscriber", exporter)
         installed.append(exporter)
@@ -43,6 +46,7 @@ def relay_configure(relay: Relay, config: ObservabilitySettings) -> None:
 def relay_shutdown(relay: Relay) -> None:
     """Close the exporters side by side within one deadline; the runtime has drained its queue by now."""
     exporters = _exporters.pop(relay, [])
+    _wanted.pop(relay, None)
     deadline = time.monotonic() + _CLOSE_TIME
     threads = [Thread(target=exporter.close, args=(_CLOSE_TIME,), daemon=True) for exporter in exporters[1:]]
     for thread, exporter in zip(threads, exporters[1:], strict=True):
@@ -62,11 +66,17 @@ def relay_doctor(relay: Relay) -> list[dict[str, Any]]:
     """Say for each exporter whether it can write or reach its endpoint, its state, and what was dropped."""
     from relay_plugin_observability.doctor import examine  # noqa: PLC0415  # only `relay doctor` needs it
 
+    wanted = [one for one in _wanted.get(relay, ()) if one.enabled]
+    rows: list[dict[str, Any]] = []
+    if wanted:
+        from relay_plugin_observability.otel import doctor_rows  # noqa: PLC0415  # see above
+
+        rows = doctor_rows((), wanted)
     exporters = _exporters.get(relay, [])
     if not exporters:
-        return []
+        return rows
     with ThreadPoolExecutor(min(8, len(exporters))) as pool:  # endpoints that hang are waited for at once
-        return [row for rows in pool.map(examine, exporters) for row in rows]
+        return [*rows, *(row for found in pool.map(examine, exporters) for row in found)]
 
 
 def convert(source: str, form: str, folder: str) -> dict[str, Any]:
@@ -99,12 +109,16 @@ def _build(config: ObservabilitySettings) -> Iterator[Any]:
         from relay_plugin_observability.atif import build as build_atif  # noqa: PLC0415  # see above
 
         yield build_atif(config.atif)
-    destinations = [config.otel, *(_named(one, name) for name, one in config.otel_destinations.items())]
+    destinations = _destinations(config)
     if any(one.enabled for one in destinations):
         from relay_plugin_observability.otel import build as build_otel  # noqa: PLC0415  # see above
 
         yield from build_otel(destinations)
 
 
-def _named(settings: Any, name: str) -> Any:
+def _destinations(config: ObservabilitySettings) -> list[OtelSettings]:
+    return [config.otel, *(_named(one, name) for name, one in config.otel_destinations.items())]
+
+
+def _named(settings: OtelSettings, name: str) -> OtelSettings:
     return settings if settings.name is not None else msgspec.structs.replace(settings, name=f"otel:{name}")

@@ -14,7 +14,8 @@ from pydantic import BaseModel
 
 import relay_adapter_anthropic as adapter
 import relay_core as relay
-from relay_core.testing.fake_provider import FakeProvider, Reply, Tokens, ToolCall
+from relay_core.testing.fake_provider import Failure, FakeProvider, Reply, Tokens, ToolCall
+from relay_core.text_rules import text_rule
 from tests.adapters.raw_server import events, serving
 from tests.core.golden_scenario import Recording
 
@@ -297,6 +298,100 @@ class TestClouds:
         end = end_of(rec)
         assert (end.metadata["relay.status"], end.metadata["relay.stream"]["end_cause"]) == ("ok", "complete")
 
+    def test_a_text_rule_refuses_a_binary_stream_and_no_text_passes(self, rec, using):
+        pytest.importorskip("botocore", reason="Bedrock needs botocore")
+        rec.relay.register("execution_intercept", text_rule(str.upper), target="llm")
+        body = b"".join(map(aws_event, STREAM))
+        seen = []
+
+        async def arun(client):
+            async for event in await client.messages.create(**REQUEST, stream=True):
+                seen.append(event)
+
+        with serving(body, "application/vnd.amazon.eventstream") as (url, _):
+            with pytest.raises(relay.CodecError, match="it is binary, as Bedrock's are"):
+                using(
+                    url,
+                    lambda client: seen.extend(client.messages.create(**REQUEST, stream=True)),
+                    arun,
+                    sync=lambda **given: bedrock(anthropic.AnthropicBedrock, **given),
+                    async_=lambda **given: bedrock(anthropic.AsyncAnthropicBedrock, **given),
+                )
+        assert seen == []
+        assert end_of(rec).metadata["relay.status"] == "error"
+
+    @pytest.mark.parametrize("cloud", ["AnthropicFoundry", "AnthropicBedrockMantle", "AnthropicAWS"])
+    def test_clouds_with_messages_of_anthropics_own_form(self, rec, using, cloud):
+        if not hasattr(anthropic, cloud):
+            pytest.skip("this SDK has no such client")
+        own = {} if cloud == "AnthropicFoundry" else {"aws_region": "eu-west-1"}
+        own |= {"workspace_id": "w"} if cloud == "AnthropicAWS" else {}
+
+        async def arun(client):
+            whole = await client.messages.create(**REQUEST)
+            return [whole, *await collect(client.messages.create(**REQUEST, stream=True))]
+
+        def run(client):
+            return [client.messages.create(**REQUEST), *client.messages.create(**REQUEST, stream=True)]
+
+        with FakeProvider(lambda request: Reply(text="Hi")) as provider:
+            found = using(
+                provider.url,
+                run,
+                arun,
+                sync=lambda **given: getattr(anthropic, cloud)(**given, **own),
+                async_=lambda **given: getattr(anthropic, f"Async{cloud}")(**given, **own),
+            )
+        assert type(found[0]) is anthropic.types.Message
+        assert [end.category_profile["annotated_response"]["message"] for end in ends(rec)] == ["Hi", "Hi"]
+
+
+@pytest.mark.skipif(anthropic.__version__.startswith("0."), reason="this SDK has no middleware")
+class TestMiddlewareOfTheSdk:
+    """Runs within one logical call, once for each attempt."""
+
+    def test_it_runs_for_each_attempt_of_one_call(self, rec, using):
+        seen = []
+
+        def watch(request, call_next):
+            seen.append(request.retries_taken)
+            return call_next(request)
+
+        async def awatch(request, call_next):
+            seen.append(request.retries_taken)
+            return await call_next(request)
+
+        with FakeProvider([Failure(500, headers={"retry-after-ms": "1"}), Reply(text="Hi")]) as provider:
+            using(
+                provider.url,
+                lambda client: client.messages.create(**REQUEST),
+                lambda client: client.messages.create(**REQUEST),
+                sync=lambda **given: anthropic.Anthropic(**{**given, "max_retries": 1}, middleware=[watch]),
+                async_=lambda **given: anthropic.AsyncAnthropic(**{**given, "max_retries": 1}, middleware=[awatch]),
+            )
+        assert seen == [0, 1]
+        assert end_of(rec).metadata["provider.attempts"] == 2
+        marks = [event.data["attempt"] for event in rec.events if event.kind == "mark" and event.name == "llm.attempt"]
+        assert marks == [1, 2]
+
+    def test_an_answer_of_its_own_is_what_the_program_and_observers_get(self, rec, using):
+        made = anthropic.types.Message.model_validate(MESSAGE)
+
+        async def answer(request, call_next):
+            return made
+
+        with FakeProvider([]) as provider:
+            found = using(
+                provider.url,
+                lambda client: client.messages.create(**REQUEST),
+                lambda client: client.messages.create(**REQUEST),
+                sync=lambda **given: anthropic.Anthropic(**given, middleware=[lambda request, call_next: made]),
+                async_=lambda **given: anthropic.AsyncAnthropic(**given, middleware=[answer]),
+            )
+            assert provider.requests == []
+        assert found is made
+        assert end_of(rec).category_profile["annotated_response"]["message"] == "Hi"
+
 
 def vertex(cls, *, api_key, base_url, **options):
     del api_key
@@ -312,14 +407,15 @@ def bedrock(cls, *, api_key, base_url, **options):
 class TestNativeSpans:
     """The SDK makes spans of its own where the program has a global tracer provider."""
 
+    @pytest.mark.parametrize("kind", ["Anthropic", "AsyncAnthropic"])
     @pytest.mark.parametrize(("choice", "spans"), [("keep", 1), ("disable", 0)])
-    def test_with_disable_a_call_is_told_once(self, choice, spans):
+    def test_with_disable_a_call_is_told_once(self, choice, spans, kind):
         import subprocess
         import sys
 
         pytest.importorskip("opentelemetry.sdk.trace", reason="OpenTelemetry is not installed")
         code = f"""
-import anthropic, relay_core as relay, relay_adapter_anthropic as adapter
+import anthropic, asyncio, relay_core as relay, relay_adapter_anthropic as adapter
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -330,16 +426,23 @@ provider.add_span_processor(SimpleSpanProcessor(spans))
 trace.set_tracer_provider(provider)
 runtime, seen = relay.Relay(), []
 runtime.subscriber(lambda event: seen.append(event.scope_category))
+async def ask(client):
+    made = client.messages.create(model="m", max_tokens=5, messages=[{{"role": "user", "content": "Hi"}}])
+    if "{kind}" == "AsyncAnthropic":
+        await made
+        await client.close()
+    else:
+        client.close()
 with FakeProvider([Reply(text="Hi")]) as server:
-    with anthropic.Anthropic(api_key="sk-test", base_url=server.url) as client:
-        if hasattr(client, "_set_open_telemetry"):
-            adapter.attach(client, runtime, native_spans="{choice}")
-            client.messages.create(model="m", max_tokens=5, messages=[{{"role": "user", "content": "Hi"}}])
-            runtime.flush(20.0)
-            assert seen == ["start", "end"], seen
-            print(len(spans.get_finished_spans()))
-        else:
-            print({spans})
+    client = anthropic.{kind}(api_key="sk-test", base_url=server.url)
+    if hasattr(client, "_set_open_telemetry"):
+        adapter.attach(client, runtime, native_spans="{choice}")
+        asyncio.run(ask(client))
+        runtime.flush(20.0)
+        assert seen == ["start", "end"], seen
+        print(len(spans.get_finished_spans()))
+    else:
+        print({spans})
 """
         done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=50)
         assert (done.stdout.split(), done.stderr) == ([str(spans)], "")

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
-from hypothesis import given
-
 from relay_adapter_anthropic.codec import AnthropicMessagesCodec
 from tests.adapters.anthropic.samples import EPHEMERAL, REQUESTS, RESPONSES, USER, WEATHER
-from tests.adapters.codec_laws import damaged, recorded
-from tests.adapters.outlines import long_way, same_as_the_long_way, seen_of
+from tests.adapters.outlines import OutlineRows, assert_recorded_traffic_has_outlines
 
 codec = AnthropicMessagesCodec()
 CALL = {"type": "tool_use", "id": "t1", "name": "weather", "input": {"city": "Oslo"}}
@@ -49,51 +45,27 @@ ANSWER = {
 CALLED = {**ANSWER, "content": [{"type": "text", "text": "I look."}, CALL], "stop_reason": "tool_use"}
 
 
-def test_usual_calls_have_outlines():
-    assert all(same_as_the_long_way(codec, "request", native) for native in (ASKED, PLAIN))
-    assert all(same_as_the_long_way(codec, "response", native) for native in (ANSWER, CALLED))
+SECRET = {**CALLED, "content": [{**CALL, "input": {"password": "hunter2", "deep": {"a": [{"b": 1}]}}}]}
+MARKED = {**CALLED, "content": [{**CALL, "input": {"$relay": 1}}]}
 
 
-@pytest.mark.parametrize("native", REQUESTS.values(), ids=REQUESTS)
-def test_requests(native):
-    same_as_the_long_way(codec, "request", native)
-
-
-@pytest.mark.parametrize("native", RESPONSES.values(), ids=RESPONSES)
-def test_responses(native):
-    same_as_the_long_way(codec, "response", native)
-
-
-@given(native=damaged([ASKED, PLAIN, *REQUESTS.values()]))
-def test_damaged_requests(native):
-    same_as_the_long_way(codec, "request", native)
-
-
-@given(native=damaged([ANSWER, CALLED, *RESPONSES.values()]))
-def test_damaged_responses(native):
-    same_as_the_long_way(codec, "response", native)
+class TestOutlines(OutlineRows):
+    codec = codec
+    asked = (ASKED, PLAIN)
+    answers = (ANSWER, CALLED)
+    requests = REQUESTS
+    responses = RESPONSES
+    observed = {
+        "tools, text": (ASKED, ANSWER),
+        "tools, call": (ASKED, CALLED),
+        "tools, secret": (ASKED, SECRET),
+        "tools, marker": (ASKED, MARKED),
+        "plain, text": (PLAIN, ANSWER),
+        "plain, call": (PLAIN, CALLED),
+        "plain, secret": (PLAIN, SECRET),
+        "plain, marker": (PLAIN, MARKED),
+    }
 
 
 def test_recorded_traffic():
-    records = recorded("anthropic_messages")
-    asked = [same_as_the_long_way(codec, "request", record["request"]) for record in records]
-    natives = [record["response"] for record in records if isinstance(record.get("response"), dict)]
-    told = [same_as_the_long_way(codec, "response", native) for native in natives]
-    assert any(asked) and any(told)
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        ANSWER,
-        CALLED,
-        {**CALLED, "content": [{**CALL, "input": {"password": "hunter2", "deep": {"a": [{"b": 1}]}}}]},
-        {**CALLED, "content": [{**CALL, "input": {"$relay": 1}}]},
-    ],
-    ids=["text", "call", "secret", "marker"],
-)
-@pytest.mark.parametrize("asked", [ASKED, PLAIN], ids=["tools", "plain"])
-def test_observers_see_the_same_with_and_without_outlines(asked, answer):
-    seen = seen_of(codec, asked, answer)
-    assert seen == seen_of(long_way(codec), asked, answer)
-    assert "hunter2" not in str(seen)
+    assert_recorded_traffic_has_outlines(codec, "anthropic_messages")

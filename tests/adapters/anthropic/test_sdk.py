@@ -5,13 +5,16 @@ from __future__ import annotations
 import anthropic
 
 import relay_adapter_anthropic
+from tests.adapters.sdk_layer_rows import SdkLayerRows
 from tests.adapters.sdk_rows import Driver, SdkRows
+from tests.adapters.sdk_surface_rows import SdkSurfaceRows
 from tests.adapters.sdk_text_rows import SdkTextRows
 
 
 class MessagesDriver(Driver):
     name = "anthropic"
     codec = "anthropic_messages"
+    parsed_as = "output_format"
     adapter = relay_adapter_anthropic
     sync = anthropic.Anthropic
     asyncio = anthropic.AsyncAnthropic
@@ -51,9 +54,9 @@ class BetaDriver(MessagesDriver):
         return client.beta.messages
 
 
-class TestMessages(SdkRows, SdkTextRows):
+class TestMessages(SdkRows, SdkTextRows, SdkSurfaceRows, SdkLayerRows):
     driver = MessagesDriver()
 
 
-class TestBeta(SdkRows, SdkTextRows):
+class TestBeta(SdkRows, SdkTextRows, SdkSurfaceRows, SdkLayerRows):
     driver = BetaDriver()

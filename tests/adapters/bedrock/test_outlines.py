@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
-import pytest
-from hypothesis import given
-
 from relay_adapter_bedrock.codec import BedrockConverseCodec
 from tests.adapters.bedrock.samples import REQUESTS, RESPONSES, USER, WEATHER
-from tests.adapters.codec_laws import damaged
-from tests.adapters.outlines import SETTINGS, long_way, nested, same_as_the_long_way, seen_of
+from tests.adapters.outlines import OutlineRows, nested
 
 codec = BedrockConverseCodec()
 USE = {"toolUse": {"toolUseId": "c", "name": "weather", "input": {"city": ["Oslo"]}}}
@@ -43,39 +37,17 @@ DEEP = {**ASKED, "promptVariables": nested(61)}
 LONG = {**DEEP, "schemaVersion": "s" * 20_000}
 
 
-def test_usual_calls_have_outlines():
-    assert same_as_the_long_way(codec, "request", ASKED)
-    assert same_as_the_long_way(codec, "response", ANSWER)
-    assert same_as_the_long_way(codec, "response", CALLED)
-
-
-@pytest.mark.parametrize("native", REQUESTS.values(), ids=REQUESTS)
-def test_requests(native):
-    same_as_the_long_way(codec, "request", native)
-
-
-@pytest.mark.parametrize("native", RESPONSES.values(), ids=RESPONSES)
-def test_responses(native):
-    same_as_the_long_way(codec, "response", native)
-
-
-@given(native=damaged([ASKED, *REQUESTS.values()]))
-def test_damaged_requests(native):
-    same_as_the_long_way(codec, "request", native)
-
-
-@given(native=damaged([ANSWER, CALLED, *RESPONSES.values()]))
-def test_damaged_responses(native):
-    same_as_the_long_way(codec, "response", native)
-
-
-@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
-@pytest.mark.parametrize(
-    ("request_body", "response"),
-    [(ASKED, ANSWER), (ASKED, CALLED), (HIDDEN, SECRET), (MARKED, ANSWER), (DEEP, ANSWER), (LONG, ANSWER)],
-    ids=["plain", "called", "secret text", "markers", "deep", "deep and long"],
-)
-def test_observers_see_the_same_with_and_without_outlines(settings, request_body, response):
-    short = seen_of(codec, request_body, response, settings)
-    assert short == seen_of(long_way(codec), request_body, response, settings)
-    assert "hunter2" not in json.dumps(short)
+class TestOutlines(OutlineRows):
+    codec = codec
+    asked = (ASKED,)
+    answers = (ANSWER, CALLED)
+    requests = REQUESTS
+    responses = RESPONSES
+    observed = {
+        "plain": (ASKED, ANSWER),
+        "called": (ASKED, CALLED),
+        "secret text": (HIDDEN, SECRET),
+        "markers": (MARKED, ANSWER),
+        "deep": (DEEP, ANSWER),
+        "deep and long": (LONG, ANSWER),
+    }

@@ -64,7 +64,7 @@ def test_cancelling_ends_descendants_deepest_first(trace):
 
 
 def add(table, runtime, parent=None):
-    run = Run(uuid4(), parent, "chain", runtime.open_scope("run", parent=None), owned=True, mono=0)
+    run = Run(uuid4(), parent, "chain", runtime.open_scope("run", parent=None), owned=True, mono=runtime.monotonic())
     table.add(run)
     return run
 

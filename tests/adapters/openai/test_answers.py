@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import openai
 import pytest
@@ -80,6 +81,32 @@ def test_log_probabilities_of_a_stream_are_kept(rec, ask):
         chunks = ask(url, stream=True, logprobs=True)
     assert chunks[0].choices[0].logprobs.content[0].token == "Hi"
     assert end_of(rec).data["choices"][0]["logprobs"]["content"] == LOGPROBS["content"]
+
+
+def test_log_probabilities_and_sound_of_a_whole_answer_are_kept(rec, ask):
+    sound = {"id": "a", "data": "UklGRg==", "expires_at": 9, "transcript": "Hi"}
+    message = {"role": "assistant", "content": None, "refusal": None, "audio": sound}
+    choice = {"index": 0, "message": message, "logprobs": LOGPROBS, "finish_reason": "stop"}
+    body = json.dumps({**HEAD, "object": "chat.completion", "choices": [choice]}).encode()
+    with serving(body) as (url, _):
+        found = ask(url, logprobs=True)
+    assert found.choices[0].message.audio.transcript == "Hi"
+    (kept,) = end_of(rec).data["choices"]
+    assert kept["message"]["audio"] == sound
+    assert kept["logprobs"] == LOGPROBS
+
+
+def test_sound_of_a_stream_is_put_together(rec, ask):
+    body = events(
+        chunk({"role": "assistant", "audio": {"id": "a", "transcript": "Hel"}}),
+        chunk({"audio": {"transcript": "lo"}}),
+        chunk({"audio": {"data": "UklGRg=="}}),
+        chunk({}, "stop"),
+        done=True,
+    )
+    with serving(body, "text/event-stream") as (url, _):
+        assert len(ask(url, stream=True)) == 4
+    assert end_of(rec).data["choices"][0]["message"]["audio"] == {"id": "a", "transcript": "Hello", "data": "UklGRg=="}
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])

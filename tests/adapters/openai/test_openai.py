@@ -15,6 +15,7 @@ import relay_adapter_openai as adapter
 import relay_core as relay
 from relay_core.adapters import host_of
 from relay_core.testing.fake_provider import FakeProvider, Reply, Tokens, ToolCall
+from tests.adapters.both import drive, every, inside, now
 from tests.core.golden_scenario import Recording
 
 REQUEST = {"model": "gpt-test", "messages": [{"role": "user", "content": "Say hello"}]}
@@ -31,16 +32,25 @@ def rec():
         yield recording
 
 
-@pytest.fixture
-def asked(rec):
-    """Run something with an attached client against a script; gives the result and the requests."""
+@pytest.fixture(params=[False, True], ids=["sync", "async"])
+def is_async(request):
+    return request.param
 
-    def run(script, do, cls=openai.OpenAI, attach=None, **options):
+
+@pytest.fixture
+def asked(rec, is_async):
+    """Ask with an attached client, sync or async, against a script; gives the result, read if streamed, and the requests."""
+
+    def run(script, do, attach=None, cls=None, **options):
+        async def main(given):
+            async with inside((cls or (openai.OpenAI, openai.AsyncOpenAI))[is_async](**given)) as client:
+                adapter.attach(client, rec.relay, **(attach or {}))
+                found = await now(do(client))
+                return await every(found) if isinstance(found, openai.Stream | openai.AsyncStream) else found
+
         with FakeProvider(script) as provider:
             given = {"api_key": "sk-test", "base_url": provider.openai_url, "max_retries": 0, **options}
-            with cls(**given) as client:
-                adapter.attach(client, rec.relay, **(attach or {}))
-                return do(client), provider.requests
+            return asyncio.run(main(given)) if is_async else drive(main(given)), provider.requests
 
     return run
 
@@ -58,7 +68,7 @@ class TestUsageOfStreams:
     def test_it_is_asked_for_and_the_extra_chunk_is_not_shown(self, rec, asked):
         chunks, (sent,) = asked(
             [Reply(text="Hi", usage=USAGE)],
-            lambda client: list(client.chat.completions.create(**REQUEST, stream=True)),
+            lambda client: client.chat.completions.create(**REQUEST, stream=True),
             attach={"include_usage": True},
         )
         assert sent.fields["stream_options"] == {"include_usage": True}
@@ -72,7 +82,7 @@ class TestUsageOfStreams:
         options = {"stream_options": {"include_usage": asked_for}}
         chunks, (sent,) = asked(
             [Reply(text="Hi", usage=USAGE)],
-            lambda client: list(client.chat.completions.create(**REQUEST, stream=True, **options)),
+            lambda client: client.chat.completions.create(**REQUEST, stream=True, **options),
             attach={"include_usage": True},
         )
         assert sent.fields["stream_options"] == {"include_usage": asked_for}
@@ -80,33 +90,55 @@ class TestUsageOfStreams:
         assert (usage_of(rec) is not None) is asked_for
 
     def test_a_server_that_is_not_known_is_not_asked(self, rec, asked):
-        _, (sent,) = asked(
-            [Reply(text="Hi")], lambda client: list(client.chat.completions.create(**REQUEST, stream=True))
-        )
+        _, (sent,) = asked([Reply(text="Hi")], lambda client: client.chat.completions.create(**REQUEST, stream=True))
         assert "stream_options" not in sent.fields
         assert usage_of(rec) is None
+
+    @pytest.mark.parametrize("host", ["api.openai.com", "mine.openai.azure.com", "openai.com.example"])
+    def test_a_server_that_is_known_is_asked_of_itself(self, rec, asked, host, is_async, monkeypatch):
+        import socket
+
+        find = socket.getaddrinfo
+        monkeypatch.setattr(socket, "getaddrinfo", lambda name, *given, **more: find("127.0.0.1", *given, **more))
+        with FakeProvider([Reply(text="Hi", usage=USAGE)]) as provider:
+            port = provider.url.rpartition(":")[2]
+            chunks, _ = asked(
+                [],
+                lambda client: client.chat.completions.create(**REQUEST, stream=True),
+                base_url=f"http://{host}:{port}/v1",
+            )
+            (sent,) = provider.requests
+        known = not host.endswith("example")
+        assert sent.fields.get("stream_options") == ({"include_usage": True} if known else None)
+        assert all(chunk.choices for chunk in chunks)
+        assert (usage_of(rec) is not None) is known
 
     def test_other_stream_options_stay(self, rec, asked):
         _, (sent,) = asked(
             [Reply(text="Hi")],
-            lambda client: list(
-                client.chat.completions.create(**REQUEST, stream=True, stream_options={"include_obfuscation": False})
+            lambda client: client.chat.completions.create(
+                **REQUEST, stream=True, stream_options={"include_obfuscation": False}
             ),
             attach={"include_usage": True},
         )
         assert sent.fields["stream_options"] == {"include_obfuscation": False, "include_usage": True}
 
-    def test_middleware_that_reads_the_stream_sees_the_extra_chunk_and_the_program_does_not(self, rec, asked):
+    def test_middleware_that_reads_the_stream_sees_the_extra_chunk_and_the_program_does_not(self, rec, asked, is_async):
         seen = []
 
         def watch(call):
             source = yield call
-            return (seen.append(chunk) or chunk for chunk in source)
+            return alater(source) if is_async else (seen.append(chunk) or chunk for chunk in source)
+
+        async def alater(source):
+            async for chunk in source:
+                seen.append(chunk)
+                yield chunk
 
         rec.relay.register("execution_intercept", watch, target="llm")
         chunks, _ = asked(
             [Reply(text="Hi", usage=USAGE)],
-            lambda client: list(client.chat.completions.create(**REQUEST, stream=True)),
+            lambda client: client.chat.completions.create(**REQUEST, stream=True),
             attach={"include_usage": True},
         )
         assert any(not chunk["choices"] for chunk in seen)
@@ -138,6 +170,17 @@ class TestSurfaces:
         assert end.data["choices"][0]["message"]["content"] == '{"name":"Ro'
         assert usage_of(rec)["completion_tokens"] == 7
 
+    def test_an_answer_that_was_filtered_ends_with_both(self, rec, asked):
+        with pytest.raises(openai.ContentFilterFinishReasonError):
+            asked(
+                [Reply(text="", finish="content_filter", usage=USAGE)],
+                lambda client: client.chat.completions.parse(**REQUEST, response_format=City),
+            )
+        end = end_of(rec)
+        assert (end.metadata["relay.status"], end.metadata["error.type"]) == ("error", "ContentFilterFinishReasonError")
+        assert end.data["choices"][0]["finish_reason"] == "content_filter"
+        assert usage_of(rec)["prompt_tokens"] == 11
+
     def test_responses_parse(self, rec, asked):
         result, _ = asked(
             [Reply(text='{"name":"Rome"}')],
@@ -146,32 +189,66 @@ class TestSurfaces:
         assert result.output_parsed == City(name="Rome")
         end_of(rec)
 
-    def test_embeddings_are_embedder_scopes(self, rec, asked):
-        result, _ = asked([], lambda client: client.embeddings.create(model="small", input=["a", "b"]))
+    @pytest.mark.parametrize("encoding", [None, "float", "base64"])
+    def test_embeddings_are_embedder_scopes(self, rec, asked, encoding):
+        chosen = {"encoding_format": encoding} if encoding else {}
+        result, (sent,) = asked([], lambda client: client.embeddings.create(model="small", input=["a", "b"], **chosen))
+        assert sent.fields["encoding_format"] == (encoding or "base64")
         assert len(result.data) == 2
-        assert all(isinstance(number, float) for number in result.data[0].embedding)
+        assert isinstance(result.data[0].embedding, str if encoding == "base64" else list)
         end = end_of(rec)
-        assert (end.category, end.name) == ("embedder", "openai")
+        assert (end.category, end.name, end.metadata["relay.status"]) == ("embedder", "openai", "ok")
+        assert usage_of(rec)["prompt_tokens"] == result.usage.prompt_tokens > 0
+
+    @pytest.mark.parametrize("way", ["raw", "streaming"])
+    def test_raw_embeddings(self, rec, is_async, way):
+        kinds = (openai.OpenAI, openai.AsyncOpenAI)
+
+        async def main(provider):
+            async with inside(kinds[is_async](api_key="sk-test", base_url=provider.openai_url)) as client:
+                adapter.attach(client, rec.relay)
+                if way == "raw":
+                    return (await now(client.embeddings.with_raw_response.create(model="small", input="a"))).parse()
+                manager = client.embeddings.with_streaming_response.create(model="small", input="a")
+                async with inside(manager) as response:
+                    return await now(response.parse())
+
+        with FakeProvider([]) as provider:
+            found = asyncio.run(main(provider)) if is_async else drive(main(provider))
+        assert type(found) is openai.types.CreateEmbeddingResponse
+        assert (end_of(rec).category, end_of(rec).metadata["relay.status"]) == ("embedder", "ok")
 
     def test_tool_calls_of_a_stream_are_put_together(self, rec, asked):
         calls = [ToolCall("weather", {"city": "Rome"}), ToolCall("weather", {"city": "Oslo"})]
         asked(
             [Reply(tool_calls=calls, interleave=True)],
-            lambda client: list(client.chat.completions.create(**REQUEST, stream=True)),
+            lambda client: client.chat.completions.create(**REQUEST, stream=True),
         )
         found = end_of(rec).category_profile["annotated_response"]["tool_calls"]
         assert [call["arguments"] for call in found] == [{"city": "Rome"}, {"city": "Oslo"}]
 
-    def test_azure_clients(self, rec):
-        with FakeProvider([Reply(text="Hi")]) as provider:
-            with openai.AzureOpenAI(
-                api_key="sk-test", azure_endpoint=provider.url, api_version="2024-10-21", azure_deployment="mine"
-            ) as client:
+    def test_azure_clients(self, rec, is_async):
+        kinds = (openai.AzureOpenAI, openai.AsyncAzureOpenAI)
+
+        async def main(provider):
+            options = {"azure_endpoint": provider.url, "api_version": "2024-10-21", "azure_deployment": "mine"}
+            async with inside(kinds[is_async](api_key="sk-test", **options)) as client:
                 adapter.attach(client, rec.relay)
-                assert type(client).__name__ == "AzureOpenAI"
-                assert client.chat.completions.create(**REQUEST).choices[0].message.content == "Hi"
-                assert provider.requests[0].deployment == "mine"
-        assert end_of(rec).metadata["relay.status"] == "ok"
+                assert type(client).__name__ == kinds[is_async].__name__
+                assert isinstance(client, kinds[is_async])
+                whole = await now(client.chat.completions.create(**REQUEST))
+                chunks = await every(await now(client.chat.completions.create(**REQUEST, stream=True)))
+                await now(client.embeddings.create(model="small", input="a"))
+                answer = await now(client.responses.create(model="gpt-test", input="Say hello"))
+                return whole.choices[0].message.content, len(chunks) > 1, answer.output_text
+
+        with FakeProvider(lambda request: Reply(text="Hi there")) as provider:
+            found = asyncio.run(main(provider)) if is_async else drive(main(provider))
+            assert {request.deployment for request in provider.requests} == {"mine", ""}
+        assert found == ("Hi there", True, "Hi there")
+        ends = [event for event in rec.events if event.kind == "scope" and event.scope_category == "end"]
+        assert [end.category for end in ends] == ["llm", "llm", "embedder", "llm"]
+        assert {end.metadata["relay.status"] for end in ends} == {"ok"}
 
     def test_a_key_in_headers_never_reaches_an_event(self, rec, asked):
         key = "sk-proj-abcdefghijklmnopqrstuvwxyz0123456789"

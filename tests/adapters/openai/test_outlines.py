@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import copy
-import json
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from relay_adapter_openai.codecs import ChatCodec
-from tests.adapters.codec_laws import damaged, recorded
 from tests.adapters.openai.samples import CALL, CHAT_REQUESTS, CHAT_RESPONSES, FUNCTION, USER
-from tests.adapters.outlines import SETTINGS, long_way, same_as_the_long_way, seen_of
+from tests.adapters.outlines import (
+    OutlineRows,
+    assert_recorded_traffic_has_outlines,
+    long_way,
+    same_as_the_long_way,
+    seen_of,
+)
 
 codec = ChatCodec()
 PLAIN_CALL = {name: value for name, value in CALL.items() if name != "x"}
@@ -59,30 +62,31 @@ ASKED = {
 CALLED = {"choices": [{"message": {"content": None, "tool_calls": [PLAIN_CALL]}, "finish_reason": "tool_calls"}]}
 
 
-def test_usual_calls_have_outlines():
-    assert same_as_the_long_way(codec, "request", ASKED)
-    assert same_as_the_long_way(codec, "response", ANSWER)
-    assert same_as_the_long_way(codec, "response", CALLED)
+def secret_arguments():
+    answer = copy.deepcopy(CALLED)
+    answer["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"] = '{"p\\u0061ssword": "hunter2", "n": 1}'
+    return answer
 
 
-@pytest.mark.parametrize("native", CHAT_REQUESTS.values(), ids=CHAT_REQUESTS)
-def test_requests(native):
-    same_as_the_long_way(codec, "request", native)
-
-
-@pytest.mark.parametrize("native", CHAT_RESPONSES.values(), ids=CHAT_RESPONSES)
-def test_responses(native):
-    same_as_the_long_way(codec, "response", native)
-
-
-@given(native=damaged([ASKED, *CHAT_REQUESTS.values()]))
-def test_damaged_requests(native):
-    same_as_the_long_way(codec, "request", native)
-
-
-@given(native=damaged([ANSWER, CALLED, *CHAT_RESPONSES.values()]))
-def test_damaged_responses(native):
-    same_as_the_long_way(codec, "response", native)
+class TestOutlines(OutlineRows):
+    codec = codec
+    asked = (ASKED,)
+    answers = (ANSWER, CALLED)
+    requests = CHAT_REQUESTS
+    responses = CHAT_RESPONSES
+    observed = {
+        "plain": (ASKED, ANSWER),
+        "secret arguments": (ASKED, secret_arguments()),
+        "secret text": ({**ASKED, "messages": [{"role": "user", "content": "key sk-proj-" + "a1" * 20}]}, ANSWER),
+        "markers": (
+            {**ASKED, "messages": [{"role": "user", "content": "x", "$relay": 1}], "user": {"$relay": {"a": 1}}},
+            ANSWER,
+        ),
+        "markers in tools": (
+            {**ASKED, "tools": [{"type": "function", "function": {"name": "f", "parameters": {"$relay": 1}}}]},
+            ANSWER,
+        ),
+    }
 
 
 @given(
@@ -101,36 +105,7 @@ def test_counts(asked, told, total, read, thought):
 
 
 def test_recorded_traffic():
-    records = recorded("openai_chat")
-    asked = [same_as_the_long_way(codec, "request", record["request"]) for record in records]
-    natives = [record["response"] for record in records if isinstance(record.get("response"), dict)]
-    told = [same_as_the_long_way(codec, "response", native) for native in natives]
-    assert sum(asked) > len(asked) // 2
-    assert sum(told) > len(told) // 2
-
-
-def secret_arguments():
-    answer = copy.deepcopy(CALLED)
-    answer["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"] = '{"p\\u0061ssword": "hunter2", "n": 1}'
-    return answer
-
-
-@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
-@pytest.mark.parametrize(
-    ("request_body", "response"),
-    [
-        (ASKED, ANSWER),
-        (ASKED, secret_arguments()),
-        ({**ASKED, "messages": [{"role": "user", "content": "key sk-proj-" + "a1" * 20}]}, ANSWER),
-        ({**ASKED, "messages": [{"role": "user", "content": "x", "$relay": 1}], "user": {"$relay": {"a": 1}}}, ANSWER),
-        ({**ASKED, "tools": [{"type": "function", "function": {"name": "f", "parameters": {"$relay": 1}}}]}, ANSWER),
-    ],
-    ids=["plain", "secret arguments", "secret text", "markers", "markers in tools"],
-)
-def test_observers_see_the_same_with_and_without_outlines(settings, request_body, response):
-    short = seen_of(codec, request_body, response, settings)
-    assert short == seen_of(long_way(codec), request_body, response, settings)
-    assert "hunter2" not in json.dumps(short)
+    assert_recorded_traffic_has_outlines(codec, "openai_chat", share=0.5)
 
 
 def test_an_outline_that_raises_is_counted_and_logged_once(caplog):

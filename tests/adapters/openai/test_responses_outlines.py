@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
-import pytest
-from hypothesis import given
-
 from relay_adapter_openai.codecs import ResponsesCodec
-from tests.adapters.codec_laws import damaged
 from tests.adapters.openai.samples import RESPONSES_REQUESTS, RESPONSES_RESPONSES, SCHEMA, USER
-from tests.adapters.outlines import SETTINGS, long_way, nested, same_as_the_long_way, seen_of
+from tests.adapters.outlines import OutlineRows, nested
 
 codec = ResponsesCodec()
 CALL = {"type": "function_call", "id": "fc", "call_id": "call_a", "name": "weather", "arguments": '{"city":  "Oslo"}'}
@@ -69,49 +63,22 @@ CUT = {**ANSWER, "status": "incomplete", "incomplete_details": {"reason": "max_o
 SECRET = {**ANSWER, "output": [{**CALL, "arguments": '{"p\\u0061ssword": "hunter2", "n": 1}'}]}
 
 
-def test_usual_calls_have_outlines():
-    assert same_as_the_long_way(codec, "request", ASKED)
-    assert same_as_the_long_way(codec, "request", {"model": "m", "input": "hi"})
-    for native in (ANSWER, CALLED, CUT):
-        assert same_as_the_long_way(codec, "response", native)
-
-
-@pytest.mark.parametrize("native", RESPONSES_REQUESTS.values(), ids=RESPONSES_REQUESTS)
-def test_requests(native):
-    same_as_the_long_way(codec, "request", native)
-
-
-@pytest.mark.parametrize("native", RESPONSES_RESPONSES.values(), ids=RESPONSES_RESPONSES)
-def test_responses(native):
-    same_as_the_long_way(codec, "response", native)
-
-
-@given(native=damaged([ASKED, *RESPONSES_REQUESTS.values()]))
-def test_damaged_requests(native):
-    same_as_the_long_way(codec, "request", native)
-
-
-@given(native=damaged([ANSWER, CALLED, CUT, *RESPONSES_RESPONSES.values()]))
-def test_damaged_responses(native):
-    same_as_the_long_way(codec, "response", native)
-
-
-@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
-@pytest.mark.parametrize(
-    ("request_body", "response"),
-    [
-        (ASKED, ANSWER),
-        (ASKED, CALLED),
-        (ASKED, SECRET),
-        ({**ASKED, "input": "key sk-proj-" + "a1" * 20}, ANSWER),
-        ({**ASKED, "prompt": {"$relay": {"a": 1}}}, {**ANSWER, "text": {"format": {"$relay": 1}}}),
-        ({**ASKED, "prompt": nested(61)}, {**ANSWER, "text": nested(61)}),
-        ({**ASKED, "prompt": nested(61), "user": "u" * 20_000}, {**ANSWER, "text": nested(61), "user": "u" * 20_000}),
-        ({"input": "", "prompt": nested(60)}, {"output": [{**MESSAGE, "content": ""}], "prompt": nested(61)}),
-    ],
-    ids=["plain", "called", "secret arguments", "secret text", "markers", "deep", "deep and long", "bare"],
-)
-def test_observers_see_the_same_with_and_without_outlines(settings, request_body, response):
-    short = seen_of(codec, request_body, response, settings)
-    assert short == seen_of(long_way(codec), request_body, response, settings)
-    assert "hunter2" not in json.dumps(short)
+class TestOutlines(OutlineRows):
+    codec = codec
+    asked = (ASKED, {"model": "m", "input": "hi"})
+    answers = (ANSWER, CALLED, CUT)
+    requests = RESPONSES_REQUESTS
+    responses = RESPONSES_RESPONSES
+    observed = {
+        "plain": (ASKED, ANSWER),
+        "called": (ASKED, CALLED),
+        "secret arguments": (ASKED, SECRET),
+        "secret text": ({**ASKED, "input": "key sk-proj-" + "a1" * 20}, ANSWER),
+        "markers": ({**ASKED, "prompt": {"$relay": {"a": 1}}}, {**ANSWER, "text": {"format": {"$relay": 1}}}),
+        "deep": ({**ASKED, "prompt": nested(61)}, {**ANSWER, "text": nested(61)}),
+        "deep and long": (
+            {**ASKED, "prompt": nested(61), "user": "u" * 20_000},
+            {**ANSWER, "text": nested(61), "user": "u" * 20_000},
+        ),
+        "bare": ({"input": "", "prompt": nested(60)}, {"output": [{**MESSAGE, "content": ""}], "prompt": nested(61)}),
+    }

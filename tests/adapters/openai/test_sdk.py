@@ -5,7 +5,9 @@ from __future__ import annotations
 import openai
 
 import relay_adapter_openai
+from tests.adapters.sdk_layer_rows import SdkLayerRows
 from tests.adapters.sdk_rows import Driver, SdkRows
+from tests.adapters.sdk_surface_rows import SdkSurfaceRows
 from tests.adapters.sdk_text_rows import SdkTextRows
 
 
@@ -26,6 +28,7 @@ class OpenAIDriver(Driver):
 
 class ChatDriver(OpenAIDriver):
     codec = "openai_chat"
+    parsed_as = "response_format"
     request = {"model": "gpt-test", "messages": [{"role": "user", "content": "Say hello"}]}
 
     def api(self, client):
@@ -52,6 +55,7 @@ class ChatDriver(OpenAIDriver):
 
 class ResponsesDriver(OpenAIDriver):
     codec = "openai_responses"
+    parsed_as = "text_format"
     request = {"model": "gpt-test", "input": "Say hello"}
     cut_after = 4
     raises_events = False
@@ -77,9 +81,9 @@ class ResponsesDriver(OpenAIDriver):
         return stream.get_final_response()
 
 
-class TestChat(SdkRows, SdkTextRows):
+class TestChat(SdkRows, SdkTextRows, SdkSurfaceRows, SdkLayerRows):
     driver = ChatDriver()
 
 
-class TestResponses(SdkRows, SdkTextRows):
+class TestResponses(SdkRows, SdkTextRows, SdkSurfaceRows, SdkLayerRows):
     driver = ResponsesDriver()

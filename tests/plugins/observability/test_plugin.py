@@ -221,3 +221,17 @@ def test_doctor_reads_options_from_variables(monkeypatch, tmp_path):
         "RELAY_PLUGINS__OBSERVABILITY__ATOF__MOD: plugins.observability.atof.mod: unknown key; did you mean"
         in done.output
     )
+
+
+def test_doctor_says_that_a_variable_turns_telemetry_off(monkeypatch, tmp_path):
+    monkeypatch.setenv("RELAY_PLUGINS__OBSERVABILITY__OTEL__PROTOCOL", "file")
+    monkeypatch.setenv("RELAY_PLUGINS__OBSERVABILITY__OTEL__DIRECTORY", str(tmp_path))
+    monkeypatch.setenv("RELAY_ADAPTERS", "none")
+    done = CliRunner().invoke(cli, ["doctor"])
+    assert done.exit_code == 0 and "otel traces" in done.output
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    done = CliRunner().invoke(cli, ["doctor"])
+    assert done.exit_code == 1
+    assert "off, because OTEL_SDK_DISABLED is set" in done.output
+    monkeypatch.setenv("RELAY_PLUGINS__OBSERVABILITY__OTEL__SDK_DISABLED", "false")
+    assert CliRunner().invoke(cli, ["doctor"]).exit_code == 0

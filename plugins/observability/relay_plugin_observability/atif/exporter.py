@@ -31,6 +31,7 @@ __all__ = ["AtifExporter", "AtifStats", "build"]
 
 _SURE_NAME: Final = "trajectory-{trajectory_id}.json"
 _LOG_EVERY: Final = 60.0
+_PATIENCE: Final = 5.0  # seconds for closing, where nobody says how long
 _log = logging.getLogger("relay.observability")
 
 
@@ -163,9 +164,13 @@ class AtifExporter:
         return all(idle) and self._last_error is None
 
     def close(self, timeout: float | None = None) -> None:
-        """Write all documents, unfinished ones as such, and stop; later events are ignored."""
+        """Write all documents, unfinished ones as such, and stop; later events are ignored.
+
+        Args:
+            timeout: seconds for all destinations together; default 5.
+        """
         self._adopt()
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = time.monotonic() + (_PATIENCE if timeout is None else timeout)
         with self._lock:
             if self._closed:
                 return

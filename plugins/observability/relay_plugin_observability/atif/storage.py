@@ -176,11 +176,17 @@ class S3Target:
             raise _s3_failure(error) from None
 
     def check(self) -> str | None:
-        """Look whether boto3 is there and finds credentials; see `Target`."""
+        """Look whether boto3 finds credentials, and whether the bucket is there; see `Target`."""
         try:
-            self._open()
+            client = self._open()
         except DeliveryError as error:
             return str(error)
+        try:
+            client.head_bucket(Bucket=self._settings.bucket)
+        except Exception as error:  # noqa: BLE001  # see put
+            failure = _s3_failure(error)
+            # Who may put objects need not be allowed to look at the bucket.
+            return None if failure.reason == "s3_403" else f"{self.place} cannot be reached ({failure})"
         return None
 
     def _open(self) -> Any:

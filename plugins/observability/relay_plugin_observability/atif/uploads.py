@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["Delivery", "Outbox", "UploadStats"]
 
 _LOG_EVERY: Final = 60.0
-_PATIENCE: Final = 5.0  # seconds for closing, where nobody says how long
 _CLOSING: Final = DeliveryError("closing")
 _log = logging.getLogger("relay.observability")
 
@@ -136,7 +135,7 @@ class Outbox:
 
     def close(self, timeout: float | None = None) -> None:
         """Wait for what is under way, then stop; what still waits stays on the disk."""
-        self.flush(_PATIENCE if timeout is None else timeout)
+        self.flush(timeout)
         with self._change:
             self._closed = True
             self._change.notify_all()

@@ -25,7 +25,7 @@ from relay_plugin_observability.otel.transport import HttpTransport, Tls
 from relay_plugin_observability.paths import process_values, resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from relay_plugin_observability.otel.environment import Environment
     from relay_plugin_observability.otel.settings import OtelSettings
@@ -122,11 +122,10 @@ class _Maker:
     def _protocol(self, signal: Signal) -> str:
         if self._settings.protocol is not None:
             return self._settings.protocol
-        told = self._environment.exporter(signal, "PROTOCOL")
-        if told is not None and told not in _PROTOCOLS:
-            self._environment.problems.append(f"OTEL_EXPORTER_OTLP_PROTOCOL: {told[:80]!r} is not supported")
-            told = None
-        return told or "http/protobuf"
+        return self._chosen(signal, "PROTOCOL", _PROTOCOLS) or "http/protobuf"
+
+    def _chosen(self, signal: Signal, name: str, known: Collection[str]) -> str | None:
+        return self._environment.choice(f"OTEL_EXPORTER_OTLP_{name}", self._environment.exporter(signal, name), known)
 
     def _endpoint(self, signal: Signal, *, grpc: bool) -> tuple[str, bool]:
         """Give the endpoint, and whether its path is complete."""
@@ -145,11 +144,10 @@ class _Maker:
         return url, is_whole
 
     def _timeout(self, signal: Signal) -> float:
-        told = self._environment.seconds(self._environment.exporter(signal, "TIMEOUT"))
-        return self._settings.timeout or told or _TIMEOUT
+        return self._settings.timeout or self._environment.timeout(signal) or _TIMEOUT
 
     def _compresses(self, signal: Signal) -> bool:
-        return (self._settings.compression or self._environment.exporter(signal, "COMPRESSION")) == "gzip"
+        return (self._settings.compression or self._chosen(signal, "COMPRESSION", ("none", "gzip"))) == "gzip"
 
     def _tls(self, signal: Signal) -> Tls:
         settings, told = self._settings, self._environment.exporter
@@ -205,9 +203,10 @@ def _tracing(settings: OtelSettings, environment: Environment) -> TraceOptions:
 
 
 def _measuring(settings: OtelSettings, environment: Environment) -> MetricOptions:
-    told = (environment.get("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE") or "cumulative").lower()
+    preference = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"
+    told = environment.choice(preference, environment.get(preference), _TEMPORALITIES)
     return MetricOptions(
-        temporality=settings.temporality or _TEMPORALITIES.get(told, "cumulative"),
+        temporality=settings.temporality or _TEMPORALITIES[told or "cumulative"],
         limits=MetricLimits(instruments=settings.max_instruments, series=settings.cardinality_limit),
         interval=_interval(settings, environment),
     )

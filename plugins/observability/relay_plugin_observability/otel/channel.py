@@ -332,16 +332,23 @@ class Channel:
         if now + pause - began > self._limits.give_up or (alone and now + pause > self._deadline):
             return False
         with self._wake:
-            if self._closing:  # the attempt was the last one
+            until = now + pause
+            if self._cuts_short(outcome, until):  # the attempt was the last one
                 self._give_up("shutdown")
                 return False
             self._retries += 1
-            until = now + pause
             self._pausing = True
-            while not self._closing and (left := until - time.monotonic()) > 0:
+            while (left := until - time.monotonic()) > 0 and not self._cuts_short(outcome, until):
                 self._wake.wait(left)
             self._pausing = False
+            if left > 0 and outcome.after is not None:  # asked again only at the time that the collector named
+                self._give_up("shutdown")
+                return False
         return not self._abandoned
+
+    def _cuts_short(self, outcome: Outcome, until: float) -> bool:
+        """Tell whether closing ends the pause: one of our own at once, one that was asked for if it is too long."""
+        return self._closing and (outcome.after is None or until > self._deadline)
 
     def _give_up(self, reason: str) -> None:
         """Drop what waits; called with the lock held."""
@@ -408,7 +415,7 @@ class Channel:
             self._deliver(batch)
 
     def begin_close(self, deadline: float) -> None:
-        """Accept nothing more; what waits gets one attempt."""
+        """Accept nothing more; what waits gets one attempt, but not before the time that the collector asked for."""
         self._check_process()
         if not self._closing:
             self.collect()

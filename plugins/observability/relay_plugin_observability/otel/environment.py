@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from relay_plugin_observability.otel.transport import Signal
 
@@ -36,7 +36,7 @@ class Environment:
 
     Example:
         >>> found = Environment({"OTEL_EXPORTER_OTLP_TIMEOUT": "2500", "OTEL_SDK_DISABLED": "true"})
-        >>> found.seconds(found.exporter("traces", "TIMEOUT")), found.disabled
+        >>> found.timeout("traces"), found.disabled
         (2.5, True)
     """
 
@@ -125,14 +125,25 @@ class Environment:
         value = self.number(name)
         return None if value is None or value < 1 else int(value)
 
-    @staticmethod
-    def seconds(milliseconds: str | None) -> float | None:
-        """Turn milliseconds, as the variables have them, to seconds."""
-        try:
-            value = float(milliseconds) / 1000 if milliseconds is not None else 0.0
-        except ValueError:
+    def timeout(self, signal: Signal) -> float | None:
+        """Read the seconds of one attempt; the variables have milliseconds."""
+        text = self.exporter(signal, "TIMEOUT")
+        if text is None:
             return None
-        return value if 0 < value < 1e6 else None
+        try:
+            value = float(text) / 1000
+        except ValueError:
+            value = 0.0
+        return value if 0 < value < 1e6 else self._odd(f"{_PREFIX}TIMEOUT", text)
+
+    def choice(self, name: str, text: str | None, known: Collection[str]) -> str | None:
+        """Give a word if it is one of those known."""
+        if text is None:
+            return None
+        return text.lower() if text.lower() in known else self._odd(name, text)
+
+    def _odd(self, name: str, text: str) -> None:
+        self.problems.append(f"{name}: {text[:80]!r} cannot be used")
 
     def _pairs(self, text: str | None, what: str) -> dict[str, str]:
         found: dict[str, str] = {}

@@ -69,7 +69,8 @@ def _is_disabled(settings: OtelSettings, environment: Environment) -> bool:
 
 def _require_packages(chosen: list[OtelSettings], environment: Environment) -> None:
     needed = ["google.protobuf", "opentelemetry.proto"]
-    if any("grpc" in (one.protocol, environment.exporter("traces", "PROTOCOL")) for one in chosen):
+    protocols = {one.protocol or environment.exporter(signal, "PROTOCOL") for one in chosen for signal in one.signals}
+    if "grpc" in protocols:
         needed.append("grpc")
     missing = [name for name in needed if not _can_import(name)]
     if missing:

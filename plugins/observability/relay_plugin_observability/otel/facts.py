@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 
+from relay_core.usage import Usage
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -62,6 +64,16 @@ class Tokens(msgspec.Struct, frozen=True):
     cache_read: int | None = None
     cache_write: int | None = None
     reasoning: int | None = None
+
+    def usage(self) -> Usage:
+        """Give the counts in buckets that do not overlap, as prices need them."""
+        return Usage.from_inclusive(
+            input_tokens=self.input,
+            output_tokens=self.output,
+            cache_read=self.cache_read,
+            cache_write=self.cache_write,
+            reasoning=self.reasoning,
+        )
 
 
 class LlmFacts(msgspec.Struct, frozen=True):

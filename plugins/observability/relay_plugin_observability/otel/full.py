@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from relay_plugin_observability.otel.facts import failure, llm_facts, mapping
 from relay_plugin_observability.otel.values import attribute, flatten, json_text
+from relay_plugin_observability.prices import cost_of, prices
 from relay_plugin_observability.projection import Projected, SpanEvent
 
 if TYPE_CHECKING:
@@ -28,11 +29,11 @@ class FullProjection:
 
     Example:
         >>> FullProjection().name, FullProjection().version
-        ('full', 1)
+        ('full', 2)
     """
 
     name = "full"
-    version = 1
+    version = 2
 
     def project(self, record: ScopeRecord) -> Projected:
         """Say what the scope looks like."""
@@ -135,14 +136,23 @@ def _add_profile(found: dict[str, Attribute], record: ScopeRecord) -> None:
             found[f"relay.{key}" if key in ("model_name", "tool_call_id", "subtype") else f"relay.profile.{key}"] = made
 
 
+def _spent(facts: LlmFacts) -> dict[str, Attribute | None]:
+    """Say what the call took: tokens, and money if the provider or a price source tells."""
+    found: dict[str, Attribute | None] = {f"relay.usage.{name}_tokens": getattr(facts.tokens, name) for name in _TOKENS}
+    total, currency = facts.cost, facts.currency
+    if total is None and len(prices):
+        model = facts.response_model or facts.request_model
+        priced = cost_of(None, facts.provider, model, facts.tokens.usage())
+        total, currency = (None, None) if priced is None else (float(priced.decimal), priced.currency)
+    return {**found, "relay.cost.total": total, "relay.cost.currency": currency}
+
+
 def _add_model_call(found: dict[str, Attribute], facts: LlmFacts) -> None:
     told = {
         "relay.response.model": facts.response_model,
         "relay.response.id": facts.response_id,
         "relay.response.finish_reasons": facts.finish_reasons or None,
-        "relay.cost.total": facts.cost,
-        "relay.cost.currency": facts.currency,
-        **{f"relay.usage.{name}_tokens": getattr(facts.tokens, name) for name in _TOKENS},
+        **(_spent(facts) if facts.owns_usage else {}),
     }
     found.update((key, value) for key, value in told.items() if value is not None)
     if "relay.model_name" not in found and facts.request_model is not None:

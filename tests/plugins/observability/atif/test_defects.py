@@ -12,7 +12,7 @@ from relay_core.llm import Choice, Cost, LlmResponse
 from relay_plugin_observability.atif import AtifExporter, AtifSettings, convert_events, read_atif
 from relay_plugin_observability.atif.steps import MOST_DRAFTS
 from tests.plugins.observability.atif.goldens import documents_of, every_trajectory
-from tests.plugins.observability.scenarios import LLM, give, play, reply, request, said, used, user
+from tests.plugins.observability.scenarios import LLM, PIXEL, give, play, reply, request, said, used, user
 
 
 def only(name):
@@ -140,6 +140,34 @@ def test_defect_09_pictures_are_content_parts_with_files():
     assert message[1]["source"] == {"media_type": "image/jpeg", "path": "https://example.com/cat.jpg"}
     assert made.media[message[2]["source"]["path"]].startswith(b"\x89PNG")
     assert b"base64" not in msgspec.json.encode(made.documents)
+
+
+ANTHROPIC = [
+    {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PIXEL}},
+    {"type": "image", "source": {"type": "url", "url": "https://example.com/a.png"}},
+]
+RESPONSES = [{"type": "input_image", "image_url": f"data:image/png;base64,{PIXEL}"}]
+GEMINI = [{"inlineData": {"mimeType": "image/png", "data": PIXEL}}]
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "pictures"),
+    [
+        ("anthropic", {"max_tokens": 9, "messages": [{"role": "user", "content": ANTHROPIC}]}, 2),
+        ("openai.responses", {"input": [{"role": "user", "content": RESPONSES}]}, 1),
+        ("gemini", {"contents": [{"role": "user", "parts": GEMINI}]}, 1),
+    ],
+)
+def test_defect_09_pictures_of_other_providers(name, body, pictures):
+    def scenario(relay):
+        with relay.scope("viewer", "agent"):
+            relay.call_llm(name, body, give({"content": "ok"}), model="m")
+
+    made = convert_events(play(scenario))
+    places = [part["source"]["path"] for part in made.documents[0]["steps"][0]["message"]]
+    assert len(places) == pictures
+    assert made.media[places[0]].startswith(b"\x89PNG")
+    assert PIXEL.encode() not in msgspec.json.encode(made.documents)
 
 
 def test_defect_10_json_results_are_content():

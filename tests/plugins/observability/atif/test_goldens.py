@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from relay_plugin_observability.atif import read_atif
+from relay_plugin_observability.atif import AtifExporter, AtifSettings, read_atif
 from tests.plugins.observability.atif.goldens import FOLDER, documents_of, every_trajectory, rendered
 from tests.plugins.observability.scenarios import SCENARIOS, play
 
@@ -72,3 +72,14 @@ def test_the_formats_own_validator_accepts_the_documents(name):
     for document in documents_of(name):
         validator = oracle.TrajectoryValidator()
         assert validator.validate(document, validate_images=False), validator.errors
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_the_formats_own_validator_accepts_the_files_and_finds_their_pictures(name, tmp_path):
+    oracle = pytest.importorskip("harbor.utils.trajectory_validator", reason="harbor needs Python 3.12")
+    play(name, AtifExporter(AtifSettings(directory=str(tmp_path))))
+    paths = list(tmp_path.glob("*.json"))
+    assert len(paths) == len(documents_of(name))
+    for path in paths:
+        validator = oracle.TrajectoryValidator()
+        assert validator.validate(path, validate_images=True), validator.errors

@@ -68,3 +68,16 @@ def test_a_refusal_is_counted_by_its_code(tmp_path):
     assert stats_of(exporter).dropped == {"s3_403": 1}
     (path,) = tmp_path.iterdir()
     assert read_atif(path)
+
+
+@pytest.mark.usefixtures("credentials")
+def test_doctor_asks_for_the_bucket(tmp_path):
+    with Archive((200, {}), (403, {}), (404, {})) as archive:
+        exporter = exporter_to(tmp_path, endpoint_url=archive.url.partition("/runs")[0], timeout=2.0)
+        assert exporter.check() == []
+        assert exporter.check() == [], "who may put objects need not be allowed to look at the bucket"
+        assert exporter.check() == ["s3://acme-runs/relay/ cannot be reached (s3_404)"]
+        assert {(method, path) for method, path, _, _ in archive.got} == {("HEAD", "/acme-runs")}
+    (problem,) = exporter.check()
+    assert "cannot be reached (s3_EndpointConnectionError)" in problem
+    assert "wJalrXUtnFEMI" not in problem

@@ -14,6 +14,7 @@ import pytest
 from relay_plugin_observability.atif import AtifExporter, AtifSettings, HttpStorage, read_atif
 from relay_plugin_observability.atif.storage import File, HttpTarget
 from relay_plugin_observability.backoff import Backoff
+from relay_plugin_observability.doctor import examine_atif
 from tests.plugins.observability.proxies import Proxy, use
 from tests.plugins.observability.scenarios import play
 from tests.plugins.observability.streams.collectors import HttpCollector, drip
@@ -33,7 +34,7 @@ class Archive:
             def handle_any(self):
                 if hang is not None:
                     hang.wait(20)
-                body = self.rfile.read(int(self.headers["content-length"]))
+                body = self.rfile.read(int(self.headers["content-length"] or 0))
                 archive.got.append((self.command, self.path, dict(self.headers), body))
                 status, headers = archive.answers.popleft() if archive.answers else (201, {})
                 self.send_response(status)
@@ -42,7 +43,7 @@ class Archive:
                 self.send_header("content-length", "0")
                 self.end_headers()
 
-            do_PUT = do_POST = handle_any
+            do_PUT = do_POST = do_HEAD = handle_any
 
             def log_message(self, *_):
                 pass
@@ -68,6 +69,11 @@ def stats_of(exporter):
     (stats,) = exporter.stats().uploads.values()
     assert stats.accepted == stats.delivered + sum(stats.dropped.values()) + stats.pending
     return stats
+
+
+def stats_place(exporter):
+    (place,) = exporter.stats().uploads
+    return place
 
 
 def test_put_sends_each_document_and_takes_the_file_away(tmp_path, monkeypatch):
@@ -178,6 +184,34 @@ def test_an_endpoint_that_hangs_costs_the_program_nothing(tmp_path):
         (path,) = tmp_path.iterdir()
         assert read_atif(path)
         release.set()
+
+
+def test_several_endpoints_that_hang_share_the_five_seconds_of_closing(tmp_path):
+    release = threading.Event()
+    with Archive(hang=release) as one, Archive(hang=release) as two, Archive(hang=release) as three:
+        exporter = exporter_to(tmp_path, *[HttpStorage(url=archive.url) for archive in (one, two, three)])
+        for event in play("simple"):
+            exporter.on_event(event)
+        began = time.monotonic()
+        exporter.close()
+        assert 4.5 < time.monotonic() - began < 9.0
+        assert [row.pending for row in exporter.stats().uploads.values()] == [1, 1, 1]
+        release.set()
+
+
+def test_doctor_tells_what_became_of_documents_elsewhere(tmp_path):
+    with Archive((400, {})) as archive:
+        exporter = exporter_to(tmp_path, HttpStorage(url=archive.url))
+        row = examine_atif(exporter)
+        assert row["ok"] and f"{stats_place(exporter)}: delivered 0, pending 0" in row["detail"]
+        play("several_roots", exporter)
+        assert exporter.flush(timeout=5.0)
+        row = examine_atif(exporter)
+    assert row["ok"] is False
+    assert "delivered 2, pending 0, failed attempts 1, dropped 1 http_400" in row["detail"]
+    row = examine_atif(exporter)  # nobody listens any more
+    assert "cannot be reached" in row["detail"]
+    assert "key=1" not in row["detail"]
 
 
 def test_an_answer_that_drips_does_not_hold_an_upload(tmp_path):

@@ -124,7 +124,7 @@ class Collected:
 
 
 class HttpCollector(Collected):
-    def __init__(self):
+    def __init__(self, context=None):
         super().__init__()
         collected = self
 
@@ -165,8 +165,10 @@ class HttpCollector(Collected):
                 pass  # a client that hung up is part of the tests
 
         self.server = Server(("127.0.0.1", 0), Handler)
+        if context is not None:
+            self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
         self.port = self.server.server_port
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http{'' if context is None else 's'}://127.0.0.1:{self.port}"
         self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self.thread.start()
 
@@ -195,7 +197,7 @@ def from_json(signal, body):
 class GrpcCollector(Collected):
     """`answers` hold a status as `(grpc.StatusCode, trailing metadata)`, or a response message."""
 
-    def __init__(self):
+    def __init__(self, credentials=None):
         super().__init__()
         self.text = "as asked"
         self.pool = ThreadPoolExecutor(4)
@@ -212,8 +214,11 @@ class GrpcCollector(Collected):
             )
             name = f"opentelemetry.proto.collector.{service}Service"
             self.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, {"Export": handler}),))
-        self.port = self.server.add_insecure_port("127.0.0.1:0")
-        self.url = f"http://127.0.0.1:{self.port}"
+        if credentials is None:
+            self.port = self.server.add_insecure_port("127.0.0.1:0")
+        else:
+            self.port = self.server.add_secure_port("127.0.0.1:0", credentials)
+        self.url = f"http{'' if credentials is None else 's'}://127.0.0.1:{self.port}"
         self.server.start()
 
     def answer(self, signal):
@@ -234,8 +239,9 @@ class GrpcCollector(Collected):
 
 
 @contextmanager
-def collector(kind="http"):
-    made = HttpCollector() if kind == "http" else GrpcCollector()
+def collector(kind="http", security=None):
+    """`security` is a context for HTTP, credentials for gRPC."""
+    made = HttpCollector(security) if kind == "http" else GrpcCollector(security)
     try:
         yield made
     finally:

@@ -6,6 +6,7 @@ import json
 import re
 import socket
 import time
+from pathlib import Path
 
 import msgspec
 import opentelemetry.semconv._incubating.attributes.gen_ai_attributes as registered
@@ -19,7 +20,7 @@ from relay_plugin_observability.otel.spans import STILL_OPEN
 from relay_plugin_observability.otel.words import SCHEMA_URL
 from tests.plugins.observability.otel.receiver import Answer, attributes_of, balanced, collector
 from tests.plugins.observability.otel.spans import plain, spans_of
-from tests.plugins.observability.scenarios import CODEC, SCENARIOS, play
+from tests.plugins.observability.scenarios import CODEC, SCENARIOS, give, play
 
 ERROR = 2
 
@@ -100,6 +101,33 @@ def test_defect_35_session_and_user_are_on_every_span(projection):
     for span in there.spans():
         said = attributes_of(span.attributes)
         assert (said["session.id"], said["user.id"]) == ("s-1", "u-1")
+
+
+def test_defect_35_the_conversation_is_on_agents_and_model_calls_below_the_one_that_names_it():
+    found = {span.name: attributes_of(span.attributes) for span in spans_of(play("subagents"))}
+    named = {name for name, said in found.items() if said.get("gen_ai.conversation.id") == "sess-sub"}
+    assert named == {name for name in found if name.startswith(("invoke_agent", "chat"))}
+    assert len(named) >= 5
+
+
+@pytest.mark.parametrize("words", ["finish reasons are the words", "`exception.stacktrace`"])
+def test_defect_36_what_stays_is_explained(words):
+    text = (Path(__file__).parents[4] / "docs" / "opentelemetry.md").read_text()
+    assert [line for line in text.splitlines() if line.startswith("| 36 |") and words in line]
+
+
+def test_defect_36_finish_reasons_of_all_answers_in_words_of_the_conventions():
+    def run(runtime):
+        for reasons in (["stop", "length"], ["content_filter"], ["tool_calls"], ["odd_new_reason"]):
+            choices = [
+                {"index": n, "message": {"role": "assistant", "content": "x"}, "finish_reason": reason}
+                for n, reason in enumerate(reasons)
+            ]
+            runtime.call_llm("openai", {"model": "m", "messages": []}, give({"choices": choices}), codec=CODEC)
+
+    there, _ = export(run)
+    told = [list(attributes_of(span.attributes)["gen_ai.response.finish_reasons"]) for span in there.spans()]
+    assert told == [["stop", "length"], ["content_filter"], ["tool_call"], ["odd_new_reason"]]
 
 
 def test_defect_36_gen_ai_says_everything_in_registered_words():

@@ -162,6 +162,21 @@ def test_retry_after_is_waited_for():
         assert balanced(exporter.stats().traces).delivered == 4
 
 
+@pytest.mark.parametrize(("seconds", "delivered"), [("1", 4), ("60", 0)])
+def test_closing_keeps_the_time_that_the_collector_asked_for(seconds, delivered):
+    with collector() as there:
+        there.answers = [Answer(429, {"Retry-After": seconds})]
+        runtime, exporter = start(there.url)
+        run(runtime)
+        there.wait(1)
+        runtime.shutdown(timeout=5)
+        again = [seen.at - there.seen[0].at for seen in there.seen[1:]]
+        assert all(after >= 1.0 for after in again)
+        assert bool(again) == bool(delivered)
+        stats = balanced(exporter.stats().traces)
+        assert (stats.delivered, stats.dropped) == (delivered, {} if delivered else {"shutdown": 4})
+
+
 @pytest.mark.parametrize("status", [400, 401, 404])
 def test_what_is_refused_for_good_is_dropped_and_counted(status):
     with collector() as there:

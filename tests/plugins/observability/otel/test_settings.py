@@ -201,6 +201,16 @@ def test_missing_packages_are_named_with_the_cure(monkeypatch):
     assert "opentelemetry.proto" in str(caught.value)
 
 
+def test_grpc_is_needed_only_where_it_is_spoken(monkeypatch):
+    monkeypatch.setattr(factory, "_can_import", lambda name: name != "grpc")
+    for_logs = Environment({"OTEL_EXPORTER_OTLP_LOGS_PROTOCOL": "grpc"})
+    with pytest.raises(ConfigError, match="grpc"):
+        build(OtelSettings(signals=ALL), for_logs)
+    for settings in (OtelSettings(), OtelSettings(signals=ALL, protocol="http/json")):
+        [exporter] = build(settings, for_logs)
+        exporter.close(timeout=0.1)
+
+
 def test_settings_and_projections_need_no_opentelemetry_package():
     code = """if True:
         import sys
