@@ -8,24 +8,24 @@ reaches the caller, unless middleware says otherwise.
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
+from contextvars import Token
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from relay_core.claims import hold
 from relay_core.observation import settled
 from relay_core.pipeline import PLAIN, before, execute, finished, refuse_await_only, refuse_coroutine, step_through
-from relay_core.scopes import CURRENT, take_back
+from relay_core.scopes import CURRENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextvars import Token
 
     from relay_core.call_types import Call
     from relay_core.middleware import CallChain, Chains
     from relay_core.runtime import Relay
     from relay_core.scopes import Node, Scope
 
-__all__ = ["arun_plain", "begin", "managed", "place", "run", "run_plain"]
+__all__ = ["arun_plain", "begin", "managed", "place", "run", "run_plain", "take_back"]
 
 
 def place(relay: Relay, parent: Node | None) -> tuple[Node | None, Chains]:
@@ -33,6 +33,15 @@ def place(relay: Relay, parent: Node | None) -> tuple[Node | None, Chains]:
     if parent is CURRENT:
         parent = relay.current() if relay._resolvers else relay._current.get()
     return parent, relay.chains_for(parent) if relay._scoped else relay._chains
+
+
+def take_back(token: Token[Node | None]) -> None:
+    """Restore what was current before, also in another context: who drives a coroutine may give it a new one at each step."""
+    try:
+        token.var.reset(token)
+    except ValueError:
+        outer = token.old_value
+        token.var.set(None if outer is Token.MISSING else outer)
 
 
 def run_plain(relay: Relay, scope: Scope, request: Any, fn: Callable[[Any], Any]) -> Any:

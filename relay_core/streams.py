@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Awaitable, Iterable
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from relay_core.calls import begin, place
+from relay_core.calls import begin, place, take_back
 from relay_core.errors import UsageError
 from relay_core.observation import read_outcome, shown_by
 from relay_core.pipeline import before, execute, finished, refuse_await_only, step_through
-from relay_core.scopes import UNSET, take_back
+from relay_core.scopes import UNSET
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
