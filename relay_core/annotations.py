@@ -368,8 +368,11 @@ def _outlined(outline: Callable[[str, Any], Outline | None], phase: str, event: 
     if made.is_deeper:
         return found
     json = _write(found)
-    is_odd = (json.find(b"$") >= 0 and json.find(b'$relay"') >= 0) or len(json) > limits.max_bytes
-    return found if is_odd else Rearranged(found, json)
+    if (json.find(b"$") >= 0 and json.find(b'$relay"') >= 0) or len(json) > limits.max_bytes:
+        return found
+    rearranged = Rearranged(found)
+    rearranged.json = json
+    return rearranged
 
 
 def _complain(event: Any, error: Exception) -> None:

@@ -18,7 +18,9 @@ PLAIN = st.recursive(
 )
 ODD = st.recursive(
     ATOMS | st.binary(max_size=4) | st.datetimes(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS | st.integers(-9, 9) | st.none(), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(KEYS | st.integers(-9, 9) | st.none(), inner, max_size=3)
+    ),
 )
 
 
