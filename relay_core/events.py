@@ -221,7 +221,7 @@ class Event(msgspec.Struct, eq=False, gc=False):
             raw = self.frozen()
         if raw is None:
             return None
-        tree, is_plain = self.encoder.tree_of(raw)
+        tree, is_plain = self.route.encoder.tree_of(raw)  # what was read back from a file has nothing raw
         if is_plain and self.cache is not None:
             self.cache["is_plain"] = True
         return tree
@@ -356,7 +356,7 @@ class ScopeEvent(Event, eq=False, gc=False):
         return {} if first == uuid else {"relay.duplicate_of": first, "relay.usage_owner": False}
 
     def _make_profile(self) -> dict[str, Any] | None:
-        raw, encoder = self.raw_profile, self.encoder
+        raw, encoder = self.raw_profile, self.route.encoder
         profile = encoder.tree(raw) if raw else raw
         if self.view is None:
             return profile

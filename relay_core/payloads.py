@@ -192,7 +192,7 @@ class Encoder:
         self._flat = 2 * limits.max_depth  # bytes of JSON that cannot be deeper
         bounds = (_COMPARED, limits.max_string, limits.max_bytes // _LONGEST_BYTE, limits.max_items)
         self._small = min(bounds) if limits.max_depth >= LEVELS else 0  # bytes of MessagePack that keep all limits
-        self._short: dict[bytes, bytes] = {}
+        self._short: dict[bytes, bytes | None] = {}  # what needs no change, and its JSON if somebody has asked for it
         self.name: Callable[[Any], str] = Names(self.redactor).get
         self.joint = Joint(self, Frozen, Packed, self._plain, self._whole)
         self.responses = ResponseIndex()  # here, because each runtime has one encoder
@@ -257,7 +257,7 @@ class Encoder:
             self._keep(data, json)
         return json
 
-    def _keep(self, data: bytes, json: bytes) -> None:
+    def _keep(self, data: bytes, json: bytes | None) -> None:
         if len(self._short) >= _SHORTS:
             self._short.clear()
         self._short[data] = json
@@ -285,20 +285,15 @@ class Encoder:
     def _deep_tree(self, data: bytes | bytearray) -> Any:
         """Do the same by comparing: whatever JSON cannot say (an infinite number, bytes) reads back as something else."""
         try:
-            return self._compared_tree(_unpack(data), data)
+            tree = _unpack(data)
+            json = _write(tree)
         except Exception:  # noqa: BLE001  # the careful way decides
             return _NONE
-
-    def _compared_tree(self, tree: Any, data: bytes | bytearray | None) -> Any:
-        json = _write(tree)
         size = len(json)
         if size > self._compared or (size > self._flat and json.count(b"{") + json.count(b"[") > self.limits.max_depth):
             return _NONE
-        if size > KEY_CHARS:
-            if data is None:
-                data = _pack(tree)
-            if (_STR16 in data or _STR32 in data) and _long_text(data):
-                return _NONE  # perhaps a key
+        if size > KEY_CHARS and (_STR16 in data or _STR32 in data) and _long_text(data):
+            return _NONE  # perhaps a key
         decoded = _read(json)
         if decoded != tree or self._suspicious(json):
             return _NONE
@@ -315,8 +310,8 @@ class Encoder:
             ({'a': [1]}, None, None)
         """
         try:
-            found = self._compared_tree(value, None)
-            return None if found is _NONE else found
+            tree = self._plain_tree(_pack(value))
+            return None if tree is _NONE or tree != value else tree
         except Exception:  # noqa: BLE001  # something that is not plain
             return None
 
@@ -372,12 +367,12 @@ class Encoder:
         if kind is Packed:
             data: bytes = frozen.data
             is_short = len(data) <= _SHORT
-            if is_short and (json := self._short.get(data)) is not None:
-                return _read(json), True
+            if is_short and data in self._short:
+                return _unpack(data), True
             tree = self._plain_tree(data)
             if tree is not _NONE:
                 if is_short:
-                    self._keep(data, _write(tree))
+                    self._keep(data, None)
                 return tree, True
         return self._careful(frozen), False
 
