@@ -30,7 +30,7 @@ def put_messages(out: Attributes, base: str, messages: Iterable[Any], view: View
     """Write messages below `base`, each with role, content, tool calls, and the call it answers."""
     index = 0
     for raw in messages:
-        message = raw if type(raw) is dict else _NOTHING
+        message: dict[str, Any] = raw if type(raw) is dict else _NOTHING  # pyright: ignore[reportUnknownVariableType]  # JSON
         role = message.get("role")
         if role in _PLAIN and type(content := message.get("content")) is not list:
             if len(message) == 2 and type(content) is str and not view.hide_text:

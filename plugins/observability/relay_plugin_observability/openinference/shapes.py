@@ -111,9 +111,9 @@ def read_response(view: Any, raw: Any) -> Response:
     """
     if type(view) is not dict:
         return _answer_of_raw(raw)
-    found: dict[str, Any] = view
-    several = found.get("choices")
-    if several and type(several) is list:
+    found = as_dict(view)
+    several = as_list(found.get("choices"))
+    if several:
         messages = [message for choice in several if (message := _answer_of_view(as_dict(choice)))]
     else:
         only = _answer_of_view(found)
@@ -186,8 +186,8 @@ def _native_finish(raw: Any) -> str | None:
     found = as_dict(raw)
     for name in ("choices", "candidates"):
         places = found.get(name)
-        if places and type(places) is list:
-            word = first_text(as_dict(places[0]), "finish_reason", "finishReason")
+        if places and (place := as_list(places)[:1]):
+            word = first_text(as_dict(place[0]), "finish_reason", "finishReason")
             if word is not None:
                 return word
     return first_text(found, "stop_reason", "stopReason", "finish_reason", "done_reason")
