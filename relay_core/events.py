@@ -215,9 +215,7 @@ class Event(msgspec.Struct, eq=False, gc=False):
         return msgspec.json.decode(self.to_json())
 
     def _make_data(self) -> Any:
-        raw = self.raw
-        if type(raw) in _MADE_LATE:
-            raw = self.frozen()
+        raw = self.frozen()
         if raw is None:
             return None
         tree, is_plain = self.route.encoder.tree_of(raw)  # what was read back from a file has nothing raw
