@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
 __all__ = ["annotate", "annotated_request", "annotated_response", "message_lines", "usage_line", "views_of"]
 
+_MEDIA: Final = (ImagePart, AudioPart, VideoPart, FilePart)
+_APART: Final = (ToolCallPart, ReasoningPart)  # of a message, as it is shown
 _FINISH = {"stop": "complete", "length": "length", "tool_call": "tool_use", "content_filter": "content_filter"}
 _LENS_MARKS = {"immutable", "cache_breakpoint"}  # for who edits, not for who reads
 _EMPTY: tuple[Any, ...] = ({}, [])
@@ -244,7 +246,7 @@ def _part(part: Part, api: str) -> dict[str, Any]:
         return {**result, **_filled({"is_error": part.is_error})}
     if isinstance(part, ImagePart) and part.url is not None and not part.inline:
         return {"type": "image_url", "image_url": _filled({"url": part.url, "detail": part.detail})}
-    if isinstance(part, ImagePart | AudioPart | VideoPart | FilePart):
+    if isinstance(part, _MEDIA):
         kind = part.__struct_config__.tag
         return _media(part, str(kind) if not isinstance(part, VideoPart) else "file")
     if isinstance(part, ReasoningPart):
@@ -288,7 +290,7 @@ def _choice(choice: Choice, api: str) -> dict[str, Any]:
         fields: dict[str, Any] = {"message": parts[0].text, "finish_reason": finish}
         return fields if finish is not None else {"message": parts[0].text}
     reasoning = [part.text for part in parts if isinstance(part, ReasoningPart) and part.text]
-    said = [part for part in parts if not isinstance(part, ToolCallPart | ReasoningPart)]
+    said = [part for part in parts if not isinstance(part, _APART)]
     fields = {
         "message": _content(said, api),
         "tool_calls": [_response_call(part) for part in parts if isinstance(part, ToolCallPart)],
@@ -368,8 +370,11 @@ def _outlined(outline: Callable[[str, Any], Outline | None], phase: str, event: 
     if made.is_deeper:
         return found
     json = _write(found)
-    is_odd = (json.find(b"$") >= 0 and json.find(b'$relay"') >= 0) or len(json) > limits.max_bytes
-    return found if is_odd else Rearranged(found, json)
+    if (json.find(b"$") >= 0 and json.find(b'$relay"') >= 0) or len(json) > limits.max_bytes:
+        return found
+    rearranged = Rearranged(found)
+    rearranged.json = json
+    return rearranged
 
 
 def _complain(event: Any, error: Exception) -> None:

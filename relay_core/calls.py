@@ -8,13 +8,14 @@ reaches the caller, unless middleware says otherwise.
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
+from contextvars import Token
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from relay_core.claims import hold
 from relay_core.observation import settled
 from relay_core.pipeline import PLAIN, before, execute, finished, refuse_await_only, refuse_coroutine, step_through
-from relay_core.scopes import CURRENT, take_back
+from relay_core.scopes import CURRENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from relay_core.runtime import Relay
     from relay_core.scopes import Node, Scope
 
-__all__ = ["arun_plain", "begin", "managed", "place", "run", "run_plain"]
+__all__ = ["arun_plain", "begin", "managed", "place", "run", "run_plain", "take_back"]
 
 
 def place(relay: Relay, parent: Node | None) -> tuple[Node | None, Chains]:
@@ -32,6 +33,15 @@ def place(relay: Relay, parent: Node | None) -> tuple[Node | None, Chains]:
     if parent is CURRENT:
         parent = relay.current() if relay._resolvers else relay._current.get()
     return parent, relay.chains_for(parent) if relay._scoped else relay._chains
+
+
+def take_back(token: Token[Node | None]) -> None:
+    """Restore what was current before, also in another context: who drives a coroutine may give it a new one at each step."""
+    try:
+        token.var.reset(token)
+    except ValueError:
+        outer = token.old_value
+        token.var.set(None if outer is Token.MISSING else outer)
 
 
 def run_plain(relay: Relay, scope: Scope, request: Any, fn: Callable[[Any], Any]) -> Any:
@@ -88,7 +98,7 @@ async def managed(relay: Relay, call: Call, chain: CallChain | None, fn: Callabl
         return await finished(fn(call.request), wait)
     if chain is not None and (chain.guardrails or chain.requests):
         call = await before(relay, chain, call, wait)
-    outer = begin(relay, call)
+    token = begin(relay, call)
     try:
         if chain is None or not chain.executions:
             call.ran = True
@@ -100,9 +110,12 @@ async def managed(relay: Relay, call: Call, chain: CallChain | None, fn: Callabl
         else:
             result = await execute(relay, chain.executions, call, (call, fn), wait)
     except BaseException as error:
-        fail(relay, call, outer, error)
+        fail(relay, call, token, error)
         raise
-    relay._current.set(outer)
+    try:
+        relay._current.reset(token)
+    except ValueError:  # see `take_back`
+        take_back(token)
     if call.claimed is not None:
         relay.release(call.claimed)
     scope: Any = call.scope
@@ -115,25 +128,23 @@ async def managed(relay: Relay, call: Call, chain: CallChain | None, fn: Callabl
     return result
 
 
-def begin(relay: Relay, call: Call) -> Node | None:
-    """Open the call's scope, make it current, emit the marks that middleware has left for it; returns what was current."""
+def begin(relay: Relay, call: Call) -> Token[Node | None]:
+    """Open the call's scope, make it current, emit the marks that middleware has left for it; for `take_back`."""
     scope = call.scope = call.make_scope(relay)
     scope.open()
     if call._marks:
         marks, call._marks = tuple(call._marks), None
         for say in marks:
             say(scope)
-    current = relay._current
-    outer = current.get()
-    current.set(scope)
+    token = relay._current.set(scope)
     if call.claims or relay._claim.get() is not None:
         call.claimed = hold(relay, call, scope)
-    return outer
+    return token
 
 
-def fail(relay: Relay, call: Call, outer: Node | None, error: BaseException) -> None:
+def fail(relay: Relay, call: Call, token: Token[Node | None], error: BaseException) -> None:
     """End a call that raised."""
-    relay._current.set(outer)
+    take_back(token)
     if call.claimed is not None:
         relay.release(call.claimed)
     if call.scope is not None:

@@ -44,6 +44,8 @@ __all__ = [
     "without",
 ]
 
+_NUMBERS: Final = (int, float)
+_CONTAINERS: Final = (dict, list)
 _TOO_DEEP: Final = "is nested too deeply to be read"
 
 
@@ -161,7 +163,7 @@ def number_of(value: Any) -> Any:
         >>> number_of(0.5), number_of(40.0), number_of(True), number_of("1")
         (0.5, 40.0, None, None)
     """
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+    return value if isinstance(value, _NUMBERS) and not isinstance(value, bool) else None
 
 
 def decimal_of(value: Any) -> int | None:
@@ -230,7 +232,7 @@ def finish_of(word: Any, reasons: Mapping[str, FinishReason], path: Path) -> Fin
         >>> finish_of("brand_new", {"end_turn": "stop"}, ("why",)).reason
         'unknown'
     """
-    if word is None or isinstance(word, dict | list):
+    if word is None or isinstance(word, _CONTAINERS):
         return None
     native = str(word)
     return Finish(reasons.get(native, "unknown"), native, path=path)

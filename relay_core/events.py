@@ -6,11 +6,13 @@ dispatcher's thread, and only when somebody reads them. Treat what an event give
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, cast
 
 import msgspec
 
 from relay_core.errors import UsageError
+from relay_core.event_identity import Identity
 from relay_core.event_lines import ATOF_VERSION, mark_line, quick_line, scope_line
 from relay_core.ids import uuid_of
 from relay_core.late_payloads import Deferred
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["ATOF_VERSION", "Deferred", "Event", "MarkEvent", "ScopeEvent", "parse_event"]
 
 _OTEL_STATUS: Final = {"ok": "OK", "cached": "OK", "error": "ERROR"}
-_LACKING: Final[Any] = msgspec.UNSET
 _REPLACEABLE: Final = frozenset({"name", "data", "metadata", "category_profile"})
 _VIEWS: Final = frozenset({"annotated_request", "annotated_response"})
 _encode = msgspec.json.Encoder().encode
@@ -41,18 +42,11 @@ class MarkDetail(msgspec.Struct, gc=False):
     data_schema: dict[str, str] | None = None
 
 
-class Identity:
-    """Stands in for the scope of an event that was read back from a file."""
+@cache
+def _maker_of_views() -> Callable[[Event], dict[str, Any]]:
+    from relay_core.annotations import views_of  # noqa: PLC0415  # only LLM events with a codec need it
 
-    __slots__ = ("attributes", "category", "name", "parent_uuid", "root_uuid", "uuid")
-
-    def __init__(self, line: dict[str, Any]) -> None:
-        self.uuid: str = line["uuid"]
-        self.name: str = line["name"]
-        self.category: str | None = line.get("category")
-        self.parent_uuid: str | None = line.get("parent_uuid")
-        self.root_uuid: str | None = line.get("propagation_root_uuid")
-        self.attributes: tuple[str, ...] = tuple(line.get("attributes") or ())
+    return views_of
 
 
 _UNEVENTFUL: Final = b'{"otel.status_code":"OK","relay.status":"ok"}'
@@ -102,24 +96,35 @@ class Event(msgspec.Struct, eq=False, gc=False):
     @property
     def data(self) -> Any:
         """The payload as plain JSON values: input on a start, output on an end; bounded and scrubbed."""
-        cache = self.cache  # most have been asked before
-        return cache["data"] if cache is not None and "data" in cache else self._cached("data", self._make_data)
+        cache = self.cache
+        if cache is None:
+            cache = self.cache = {}
+        elif "data" in cache:
+            return cache["data"]
+        found = cache["data"] = self._make_data()
+        return found
 
     @property
     def metadata(self) -> dict[str, Any] | None:
         """Correlation data; on an end event also the outcome."""
-        cache = self.cache  # see `data`
-        if cache is not None and "metadata" in cache:
+        cache = self.cache
+        if cache is None:
+            cache = self.cache = {}
+        elif "metadata" in cache:
             return cache["metadata"]
-        return self._cached("metadata", self._make_metadata)
+        found = cache["metadata"] = self._make_metadata()
+        return found
 
     @property
     def category_profile(self) -> dict[str, Any] | None:
         """Fields that belong to the category, such as ``model_name`` and ``tool_call_id``."""
-        cache = self.cache  # see `data`
-        if cache is not None and "category_profile" in cache:
+        cache = self.cache
+        if cache is None:
+            cache = self.cache = {}
+        elif "category_profile" in cache:
             return cache["category_profile"]
-        return self._cached("category_profile", self._make_profile)
+        found = cache["category_profile"] = self._make_profile()
+        return found
 
     @property
     def propagation_root_uuid(self) -> str | None:
@@ -209,20 +214,11 @@ class Event(msgspec.Struct, eq=False, gc=False):
         """Give all fields of the line as plain values; the caller owns the result."""
         return msgspec.json.decode(self.to_json())
 
-    def _cached(self, key: str, make: Callable[[], Any]) -> Any:
-        cache = self.cache
-        if cache is None:
-            cache = self.cache = {}
-        value = cache.get(key, _LACKING)
-        if value is _LACKING:
-            value = cache[key] = make()
-        return value
-
     def _make_data(self) -> Any:
         raw = self.frozen()
         if raw is None:
             return None
-        tree, is_plain = self.encoder.tree_of(raw)
+        tree, is_plain = self.route.encoder.tree_of(raw)  # what was read back from a file has nothing raw
         if is_plain and self.cache is not None:
             self.cache["is_plain"] = True
         return tree
@@ -325,8 +321,8 @@ class ScopeEvent(Event, eq=False, gc=False):
             return given
         source = self.source
         outcome = self._status_facts()
-        failure = getattr(source, "_failure", None)
-        if failure is not None and outcome["otel.status_code"] != "OK":  # leaving by SystemExit(0) is no error
+        failure = None if outcome["otel.status_code"] == "OK" else getattr(source, "_failure", None)
+        if failure is not None:  # leaving by SystemExit(0) is no error
             kind, message = failure
             outcome["otel.status_description"] = self.encoder.text(message)
             outcome["error.type"] = kind
@@ -357,7 +353,7 @@ class ScopeEvent(Event, eq=False, gc=False):
         return {} if first == uuid else {"relay.duplicate_of": first, "relay.usage_owner": False}
 
     def _make_profile(self) -> dict[str, Any] | None:
-        raw, encoder = self.raw_profile, self.encoder
+        raw, encoder = self.raw_profile, self.route.encoder
         profile = encoder.tree(raw) if raw else raw
         if self.view is None:
             return profile
@@ -367,11 +363,12 @@ class ScopeEvent(Event, eq=False, gc=False):
     def views(self) -> dict[str, Any]:
         """Give the annotated views of a model call; parts of them may be frozen."""
         cache = self.cache
-        if cache is not None and "views" in cache:
+        if cache is None:
+            cache = self.cache = {}
+        elif "views" in cache:
             return cache["views"]
-        from relay_core.annotations import views_of  # noqa: PLC0415  # only LLM events with a codec need it
-
-        return self._cached("views", lambda: views_of(self))
+        found = cache["views"] = _maker_of_views()(self)
+        return found
 
     def _profile_json(self) -> bytes:
         given = Event._profile_json(self)

@@ -34,6 +34,8 @@ __all__ = [
 ]
 
 _ABSENT: Any = msgspec.UNSET
+_ATOMS = (str, int, float, bytes)  # by name: a union that is written out is made anew each time
+_LISTS = (list, tuple)
 _GONE: Any = object()
 _View = TypeVar("_View", LlmRequest, LlmResponse)
 
@@ -84,11 +86,11 @@ def copy_json(value: Any) -> Any:
     Raises:
         CodecError: something in it is not JSON.
     """
-    if value is None or isinstance(value, str | int | float | bytes):
+    if type(value) is str or value is None or isinstance(value, _ATOMS):
         return value
     if isinstance(value, dict):
         return {key: copy_json(item) for key, item in cast("dict[Any, Any]", value).items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, _LISTS):
         return [copy_json(item) for item in cast("list[Any]", value)]
     raise CodecError(f"a {type(value).__name__} cannot be written as JSON")
 

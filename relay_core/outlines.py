@@ -47,7 +47,7 @@ class UnusualError(Exception):
     """Something has a form that is left to the codec."""
 
 
-class Outline:
+class Outline(msgspec.Struct, eq=False, gc=False):
     """An annotated view that a codec has put together from the payload as observers see it.
 
     Attributes:
@@ -58,12 +58,9 @@ class Outline:
             matter: the messages beside it take up more levels than that.
     """
 
-    __slots__ = ("is_deeper", "is_rearranged", "view")
-
-    def __init__(self, view: dict[str, Any]) -> None:
-        self.view = view
-        self.is_rearranged = True
-        self.is_deeper = False
+    view: dict[str, Any]
+    is_rearranged: bool = True
+    is_deeper: bool = False
 
 
 def outlined(fill: Callable[[Outline, dict[str, Any]], None], native: Any) -> Outline | None:

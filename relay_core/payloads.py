@@ -21,6 +21,7 @@ from relay_core.payload_census import glance, look
 from relay_core.payload_hooks import KEEP, Note, reduce_object
 from relay_core.payload_joint import Joint
 from relay_core.payload_parts import Frozen
+from relay_core.payload_plain import LEVELS, reader_of_plain
 from relay_core.payload_rows import row_json
 from relay_core.payload_scan import KEY_CHARS, Scan
 from relay_core.payload_texts import Names, clean_text
@@ -75,16 +76,18 @@ _pack_into: Final = msgspec.msgpack.Encoder().encode_into
 _OWN: Final = frozenset(map(id, (Frozen, Note)))  # a class may forge its hash
 _ATOMS: Final = frozenset(map(id, (str, int, float, bool, type(None), bytes))) | _OWN
 _ROOM: Final = bytearray(2_048)  # copying one costs less than making one
-_LARGER: Final = (32_768, 262_144, 1_048_576, 0)  # bytes, for what does not find room
-_FEW: Final = 64  # entries, whatever is in them; what has more needs more room
+_LARGER: Final = (32_768, 131_072, 524_288, 1_048_576, 0)  # bytes, for what does not find room
+_FEW: Final = 64  # entries
 _MANY: Final = 256
 _fix: Final = Struct("c").iter_unpack  # the cheapest of what holds on to a buffer
 _unpack: Final = msgspec.msgpack.Decoder().decode
 _write: Final = msgspec.json.Encoder().encode
 _read: Final = msgspec.json.Decoder().decode
-_COMPARED: Final = 16_384  # bytes of JSON; larger payloads are looked at value by value, which takes no longer then
+_COMPARED: Final = 16_384  # bytes; larger payloads are looked at value by value, which takes no longer then
+_LONGEST_BYTE: Final = 6  # bytes of JSON that one of MessagePack may become: ``false,``, or a control character
 _SHORT: Final = 64  # bytes; payloads like the name of a model come again and again
 _SHORTS: Final = 1_024
+_STR16, _STR32, _DOLLAR = 0xDA, 0xDB, 0x24
 _long_text: Final = re.compile(rb"\xda[\x04-\xff]|\xdb").search  # how MessagePack begins text above `KEY_CHARS` bytes
 _UNREADABLE: Final = Note({"unreadable": True})
 
@@ -135,8 +138,11 @@ def pack(obj: Any) -> Packed | None:
         >>> Encoder().json(pack({"model": "m"})), pack([object()])
         (b'{"model":"m"}', None)
     """
-    buffer = _ROOM.copy() if len(obj) <= _FEW else bytearray(_LARGER[len(obj) > _MANY])
-    for larger in _LARGER:
+    buffer, sizes = _ROOM.copy(), _LARGER
+    if type(obj) is list and len(obj) > _FEW:  # whatever is in it, it needs more room
+        first, *sizes = _LARGER[len(obj) > _MANY :]
+        buffer = bytearray(first)
+    for larger in sizes:
         fixed = _fix(buffer)  # while it is there, the encoder cannot let the buffer grow
         try:
             _pack_into(obj, buffer)
@@ -193,7 +199,9 @@ class Encoder:
         self._suspicious = redaction.test()
         self._compared = min(_COMPARED, limits.max_string, limits.max_bytes, 2 * limits.max_items)
         self._flat = 2 * limits.max_depth  # bytes of JSON that cannot be deeper
-        self._short: dict[bytes, bytes] = {}
+        bounds = (_COMPARED, limits.max_string, limits.max_bytes // _LONGEST_BYTE, limits.max_items)
+        self._small = min(bounds) if limits.max_depth >= LEVELS else 0  # bytes of MessagePack that keep all limits
+        self._short: dict[bytes, bytes | None] = {}  # what needs no change, and its JSON if somebody has asked for it
         self.name: Callable[[Any], str] = Names(self.redactor).get
         self.joint = Joint(self, Frozen, Packed, self._plain, self._whole)
         self.responses = ResponseIndex()  # here, because each runtime has one encoder
@@ -258,39 +266,47 @@ class Encoder:
             self._keep(data, json)
         return json
 
-    def _keep(self, data: bytes, json: bytes) -> None:
+    def _keep(self, data: bytes, json: bytes | None) -> None:
         if len(self._short) >= _SHORTS:
             self._short.clear()
         self._short[data] = json
 
     def _plain(self, data: bytes | bytearray) -> bytes | None:
-        return (self._plain_pair(data) or (None,))[0]
+        """Give the JSON of a packed payload that needs no change and keeps all limits by its size."""
+        tree = self._plain_tree(data)
+        return None if tree is _NONE else _write(tree)
 
-    def _plain_pair(self, data: bytes | bytearray) -> tuple[bytes, Any] | None:
-        """Give JSON and tree of a packed payload that needs no change and is small enough to keep all limits by its size.
-
-        Whatever JSON cannot say (an infinite number, bytes, a key that is no text) reads back as something else.
-        """
+    def _plain_tree(self, data: bytes | bytearray) -> Any:
+        """Give the tree of such a payload; `_NONE` for others. What is searched for credentials is the packed payload."""
+        size = len(data)
+        if size > self._small:
+            return _NONE
         try:
-            return self._checked(_unpack(data), data)
-        except Exception:  # noqa: BLE001  # the careful way decides
-            return None
+            tree = reader_of_plain()(data)
+        except Exception:  # noqa: BLE001  # too deep for that, or not plain
+            return self._deep_tree(data)
+        if size > KEY_CHARS and (_STR16 in data or _STR32 in data) and _long_text(data):
+            return _NONE  # perhaps a key
+        if self._suspicious(data) or (_DOLLAR in data and data.find(b"$relay") >= 0):
+            return _NONE
+        return tree
 
-    def _checked(self, tree: Any, data: bytes | bytearray | None) -> tuple[bytes, Any] | None:
-        """Do that with what is unpacked."""
-        json = _write(tree)
+    def _deep_tree(self, data: bytes | bytearray) -> Any:
+        """Do the same by comparing: whatever JSON cannot say (an infinite number, bytes) reads back as something else."""
+        try:
+            tree = _unpack(data)
+            json = _write(tree)
+        except Exception:  # noqa: BLE001  # the careful way decides
+            return _NONE
         size = len(json)
         if size > self._compared or (size > self._flat and json.count(b"{") + json.count(b"[") > self.limits.max_depth):
-            return None
-        if size > KEY_CHARS:
-            if data is None:
-                data = _pack(tree)
-            if (data.find(b"\xda") >= 0 or data.find(b"\xdb") >= 0) and _long_text(data):
-                return None  # perhaps a key
+            return _NONE
+        if size > KEY_CHARS and (_STR16 in data or _STR32 in data) and _long_text(data):
+            return _NONE  # perhaps a key
         decoded = _read(json)
         if decoded != tree or self._suspicious(json):
-            return None
-        return None if json.find(b"$") >= 0 and json.find(b'$relay"') >= 0 else (json, decoded)
+            return _NONE
+        return _NONE if _DOLLAR in json and json.find(b'$relay"') >= 0 else decoded
 
     def settled(self, value: Any) -> Any:
         """Give small values that are plain already and need no change; None to ask `freeze` and `tree` for them.
@@ -303,7 +319,8 @@ class Encoder:
             ({'a': [1]}, None, None)
         """
         try:
-            return (self._checked(value, None) or (None, None))[1]
+            tree = self._plain_tree(_pack(value))
+            return None if tree is _NONE or tree != value else tree
         except Exception:  # noqa: BLE001  # something that is not plain
             return None
 
@@ -359,13 +376,13 @@ class Encoder:
         if kind is Packed:
             data: bytes = frozen.data
             is_short = len(data) <= _SHORT
-            if is_short and (json := self._short.get(data)) is not None:
-                return _read(json), True
-            made = self._plain_pair(data)
-            if made is not None:
+            if is_short and data in self._short:
+                return _unpack(data), True
+            tree = self._plain_tree(data)
+            if tree is not _NONE:
                 if is_short:
-                    self._keep(data, made[0])
-                return made[1], True
+                    self._keep(data, None)
+                return tree, True
         return self._careful(frozen), False
 
     def _careful(self, frozen: Any, *, markers: bool = False) -> Any:

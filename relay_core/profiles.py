@@ -17,11 +17,7 @@ class Rearranged(dict[str, Any]):
         json: what is written, if that is known.
     """
 
-    __slots__ = ("json",)
-
-    def __init__(self, views: dict[str, Any], json: bytes | None = None) -> None:
-        super().__init__(views)
-        self.json = json
+    json: bytes | None = None  # no __init__, which would take longer than all the rest
 
 
 def shown(

@@ -75,11 +75,11 @@ class Redactor:
         self.has_own_keys: bool = self._extra_key is not None
         self._extra_bytes = re.compile("|".join(parts).encode()) if parts else None
 
-    def suspicious(self, json_bytes: bytes) -> bool:
+    def suspicious(self, json_bytes: bytes | bytearray) -> bool:
         """Tell whether a payload has to be walked: False means that `scrub_tree` would change nothing.
 
         Args:
-            json_bytes: the payload as JSON, or a text as UTF-8.
+            json_bytes: the payload as JSON or MessagePack, or a text as UTF-8.
 
         Returns:
             True also for some harmless payloads.
@@ -96,7 +96,7 @@ class Redactor:
             return True
         return maybe_secret(json_bytes)
 
-    def test(self) -> Callable[[bytes], bool]:
+    def test(self) -> Callable[[bytes | bytearray], bool]:
         """Give what `suspicious` comes down to with these rules, for those who ask often.
 
         Example:

@@ -7,6 +7,8 @@ A search for many words at once stops at every byte that could begin one of them
 all hints have an *anchor*, a letter that is rare in ordinary text. Text is *folded* first: into lower case, with one byte
 for all anchors, so that a search for a single byte stops at nothing else. The hints are folded in the same way. Which
 anchor it was is lost, which can only make the answer yes more often.
+
+Payloads are searched as MessagePack too. There a text is as it is, behind one byte or a few with its length.
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ _FOLDED: Final = bytes(ord(_ANCHOR if chr(byte) in _ANCHORS else chr(byte).lower
 _RUN: Final = rf"[0-9a-z_+/=\-{_ANCHOR}]"
 _LETTERS: Final = rf"[0-9a-z{_ANCHOR}]"
 _HEX: Final = r"[0-9a-f]"
-_OPAQUE: Final = rf"0-9a-z_\-.~+/=:{_ANCHOR}"
+_OPAQUE: Final = rf"[0-9a-z_\-.~+/=:{_ANCHOR}]{{20}}"
+_VALUE: Final = rf"(?:\\*\"\s*:\s*\\*\"|[\xb4-\xbf]|\xd9.|\xda..){_OPAQUE}"
+"""An opaque text behind its key: in JSON, in JSON within text, or in MessagePack."""
 
 _NAMES: Final = "passw pass_w pass-w pass.w pass~w passphrase passcode pwd authoriza cookie"
 """In any case; ``~`` is a space."""
@@ -85,7 +89,7 @@ def _search_of_anchors() -> re.Pattern[bytes]:
         ("e", rf"y(?:{_owned(key, KEY_OWNERS, separator)})"),
         (
             "e",
-            rf"n(?![a-z])(?<={token})(?:{_owned(token, OWNERS_OF_TOKENS, separator)}|\\*\"\s*:\s*\\*\"[{_OPAQUE}]{{20}})",
+            rf"n(?![a-z])(?<={token})(?:{_owned(token, OWNERS_OF_TOKENS, separator)}|{_VALUE})",
         ),
     ]
     by_first: dict[str, list[str]] = {}
@@ -95,7 +99,7 @@ def _search_of_anchors() -> re.Pattern[bytes]:
     before = "".join(sorted({rest.split(_ANCHOR + ")")[0][-1] for rest in anywhere}))
     branches = [f"{first}(?:{'|'.join(rests)})" for first, rests in by_first.items()]
     branches.append(f"(?<=[{before}]{_ANCHOR})(?:{'|'.join(anywhere)})")
-    return re.compile(f"{_ANCHOR}(?:{'|'.join(branches)})".encode())
+    return re.compile(f"{_ANCHOR}(?:{'|'.join(branches)})".encode(), re.DOTALL)
 
 
 def _search_of_underscores() -> re.Pattern[bytes]:
@@ -111,10 +115,11 @@ def _search_of_underscores() -> re.Pattern[bytes]:
 _anchored: Final = _search_of_anchors().search
 _underscored: Final = _search_of_underscores().search
 _user_in_url: Final = re.compile(rb"://[^\x00-\x20/@\"'<>\\]{0,5200}@").search
+_AT: Final = ord("@")
 
 
-def maybe_secret(raw: bytes) -> bool:
-    """Tell from JSON or text bytes whether any rule could match.
+def maybe_secret(raw: bytes | bytearray) -> bool:
+    """Tell from JSON, text or MessagePack whether any rule could match.
 
     Example:
         >>> maybe_secret(b'{"api_key": "x"}'), maybe_secret(b'{"max_tokens": 5}')
@@ -126,5 +131,5 @@ def maybe_secret(raw: bytes) -> bool:
         _anchored(folded) is not None
         or _underscored(folded) is not None
         or (folded.partition(b"cre")[1] != b"" and (folded.find(b"secret") >= 0 or folded.find(b"credent") >= 0))
-        or (raw.partition(b"@")[1] != b"" and _user_in_url(raw) is not None)
+        or (_AT in raw and _user_in_url(raw) is not None)
     )

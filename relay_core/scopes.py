@@ -6,7 +6,6 @@ copied contexts inherit it by value. Scopes close in any order, from any thread,
 
 from __future__ import annotations
 
-from contextvars import Token
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from relay_core.errors import UsageError
@@ -150,6 +149,7 @@ class Scope(Registrar):
         "_route",
         "_start",
         "_timestamp",
+        "_token",
         "attributes",
         "category",
         "name",
@@ -163,6 +163,7 @@ class Scope(Registrar):
     _cache: Chains | None
     _failure: tuple[str, str] | None
     _outer: Scope | RemoteScope | None
+    _token: Any  # Token | None
     _root: Any  # Scope | RemoteScope | None
 
     def prepare(
@@ -369,9 +370,8 @@ class Scope(Registrar):
         if view is not None:
             self._codec = view  # pyright: ignore[reportAttributeAccessIssue]  # the end event reads it
         output, emit = self.output, relay.emit
-        if output is UNSET:
-            output = None
-        emit(self, "end", ns, output, self._metadata, self.profile, visible, self._codec)
+        data = None if output is UNSET else output
+        emit(self, "end", ns, data, self._metadata, self.profile, visible, self._codec)
         return True
 
     def __enter__(self) -> Self:
@@ -387,7 +387,7 @@ class Scope(Registrar):
                 )
             current = relay._current
             self._outer = current.get()
-            current.set(self)
+            self._token = current.set(self)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
@@ -395,9 +395,14 @@ class Scope(Registrar):
             return
         current = self._relay._current
         if current.get() is self:
-            current.set(self._outer)
+            token, self._token = self._token, None  # it holds on to the context
+            try:
+                current.reset(token)
+            except (TypeError, ValueError):  # it was left before, or this is another context
+                current.set(self._outer)
         else:
             self._relay.leave(self)
+            self._token = None
         if self.status is None:
             self.end(value)
 
@@ -468,15 +473,6 @@ class Activation:
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         self._relay.swap(self._outer)
-
-
-def take_back(token: Token[Node | None]) -> None:
-    """Restore what was current before, also in another context: who drives a coroutine may give it a new one at each step."""
-    try:
-        token.var.reset(token)
-    except ValueError:
-        outer = token.old_value
-        token.var.set(None if outer is Token.MISSING else outer)
 
 
 def _flags(attributes: Iterable[str]) -> tuple[str, ...]:

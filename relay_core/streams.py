@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Awaitable, Iterable
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from relay_core.calls import begin, place
+from relay_core.calls import begin, place, take_back
 from relay_core.errors import UsageError
 from relay_core.observation import read_outcome, shown_by
 from relay_core.pipeline import before, execute, finished, refuse_await_only, step_through
-from relay_core.scopes import UNSET, take_back
+from relay_core.scopes import UNSET
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
@@ -195,7 +195,7 @@ class _Opening:
             return await finished(self.fn(call.request), wait), None
         if chain is not None and (chain.guardrails or chain.requests):
             call = await before(relay, chain, call, wait)
-        outer = begin(relay, call)
+        token = begin(relay, call)
         scope = call.scope
         assert scope is not None  # begin has opened it
         final = self.final = Finaliser(relay, call, scope, self.assemble)
@@ -206,7 +206,7 @@ class _Opening:
             self.leave(final, error)
             raise
         finally:
-            relay.swap(outer)
+            take_back(token)
             relay.release(call.claimed)
         return source, final
 

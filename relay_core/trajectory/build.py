@@ -58,8 +58,8 @@ class Builder:
         """
         event = parse_event(facts.fields)
         name, uuid, parent = facts.fields["name"], facts.fields["uuid"], facts.fields.get("parent_uuid")
-        if not (isinstance(name, str) and isinstance(uuid, str) and isinstance(parent, str | None)):
-            raise ValueError("not an ATOF event: name, uuid and parent_uuid are text")  # noqa: TRY004  # bad data
+        if not (isinstance(name, str) and isinstance(uuid, str) and (parent is None or isinstance(parent, str))):
+            raise ValueError("not an ATOF event: name, uuid and parent_uuid are text")  # bad data
         if not 0 <= event.timestamp_ns < _LATEST_NS:
             raise ValueError("not an ATOF event: the timestamp is out of range")
         category = facts.fields.get("category")

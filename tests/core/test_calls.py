@@ -345,3 +345,35 @@ def test_replace_names_what_it_can():
         call.replace(model="m")
     with pytest.raises(relay.UsageError, match="no scope"):
         call.replace(scope=None)
+
+
+def test_what_drives_a_coroutine_may_give_each_step_a_context_of_its_own(rec):
+    class Pause:
+        def __await__(self):
+            yield
+
+    async def work(_args):
+        await Pause()
+        return rec.relay.current().name
+
+    with rec.relay.scope("outer") as outer:
+        calling = rec.relay.acall_tool("t", {}, work)
+        contextvars.copy_context().run(calling.send, None)
+        later = contextvars.copy_context()
+        later.run(rec.relay.swap, rec.relay.open_scope("t2"))
+        with pytest.raises(StopIteration, match="t2"):
+            later.run(calling.send, None)
+        assert later.run(rec.relay.current) is outer
+        assert rec.relay.current() is outer
+
+
+def test_a_scope_that_is_left_in_a_copy_of_its_context(rec):
+    with rec.relay.scope("outer") as outer:
+        inner = rec.relay.scope("inner")
+        inner.__enter__()
+        elsewhere = contextvars.copy_context()
+        elsewhere.run(inner.__exit__, None, None, None)
+        assert elsewhere.run(rec.relay.current) is outer
+        assert (inner.status, rec.relay.current()) == ("ok", inner)
+        inner.__exit__(None, None, None)
+        assert rec.relay.current() is outer

@@ -4,6 +4,7 @@ import json
 import re
 from itertools import product
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -22,8 +23,9 @@ RULES = {letter: f"{letter}(?:{rest})" for letter, rest in rules._TOKENS.items()
 
 
 def written(tree):
-    """The JSON that observers get, and JSON with spaces."""
-    return [json.dumps(tree, ensure_ascii=False, separators=separators).encode() for separators in [(",", ":"), None]]
+    """The JSON that observers get, JSON with spaces, and MessagePack."""
+    made = [json.dumps(tree, ensure_ascii=False, separators=separators).encode() for separators in [(",", ":"), None]]
+    return [*made, msgspec.msgpack.encode(tree)]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -56,6 +58,13 @@ def test_what_a_rule_matches_has_a_hint(name, data):
         if rules.scrub_pairs(rules.scrub_shapes(form)) != form:
             assert maybe_secret(form.encode())
             assert all(map(maybe_secret, written([form]) + written({form: 1})))
+
+
+@pytest.mark.parametrize("size", [20, 31, 32, 255, 256, 4096])
+def test_a_text_under_the_name_token_has_a_hint_whatever_its_length(size):
+    tree = [{"token": ("a1" * size)[:size]}, {"Token": {"n": 1}}]
+    assert Redactor().scrub_tree(tree) != tree
+    assert all(map(maybe_secret, written(tree)))
 
 
 def test_tokens_and_keys_of_no_owner_are_harmless():

@@ -149,7 +149,7 @@ def _cost(usage: dict[str, Any]) -> tuple[float | None, Any]:
         if cost.get("currency", "USD") != "USD":
             return None, cost
         cost = cost.get("total")
-    if isinstance(cost, int | float) and not isinstance(cost, bool) and math.isfinite(cost):
+    if cost is not None and isinstance(cost, int | float) and not isinstance(cost, bool) and math.isfinite(cost):
         return float(cost), None
     return None, None
 

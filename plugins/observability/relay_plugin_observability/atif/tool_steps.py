@@ -37,7 +37,7 @@ def tool_started(trail: Trail, place: Place, event: ScopeEvent) -> None:
     """Find the wish that this execution fulfils, or give it a call of its own."""
     given = (event.category_profile or {}).get("tool_call_id")
     arguments = arguments_of(event.data)
-    found = _wished(trail, place.name, arguments, given) if isinstance(given, str | None) else None
+    found = _wished(trail, place.name, arguments, given) if given is None or isinstance(given, str) else None
     if found is None:
         found = _new_call(trail, place, arguments, given if isinstance(given, str) else None, event.timestamp)
     call = found[1]

@@ -178,13 +178,8 @@ def _put_request(out: Attributes, request: Request, raw: Any, masking: Masking) 
     if request.parameters and not masking.hide_llm_invocation_parameters:
         out[SPAN.LLM_INVOCATION_PARAMETERS] = json_text(request.parameters)
     if not masking.hide_input_messages:
-        view = View(
-            hide_text=masking.hide_input_text,
-            hide_images=masking.hide_input_images,
-            limit=masking.base64_image_max_length,
-            mark=masking.mark,
-            blobs=Blobs(raw),
-        )
+        limit, mark = masking.base64_image_max_length, masking.mark
+        view = View(masking.hide_input_text, masking.hide_input_images, limit, mark, Blobs(raw))
         put_messages(out, SPAN.LLM_INPUT_MESSAGES, request.messages, view)
     for index, prompt in enumerate(request.prompts):
         key = f"{SPAN.LLM_PROMPTS}.{index}.{PROMPT.PROMPT_TEXT}"
@@ -210,12 +205,8 @@ def _put_response(out: Attributes, response: Response, masking: Masking) -> None
     if response.finish is not None:
         out[SPAN.LLM_FINISH_REASON] = response.finish
     if not masking.hide_output_messages:
-        view = View(
-            hide_text=masking.hide_output_text,
-            hide_images=masking.hide_output_text,
-            limit=masking.base64_image_max_length,
-            mark=masking.mark,
-        )
+        limit, mark = masking.base64_image_max_length, masking.mark
+        view = View(masking.hide_output_text, masking.hide_output_text, limit, mark)
         put_messages(out, SPAN.LLM_OUTPUT_MESSAGES, response.messages, view)
     for index, text in enumerate(response.choices):
         key = f"{SPAN.LLM_CHOICES}.{index}.{CHOICE.COMPLETION_TEXT}"

@@ -22,6 +22,7 @@ __all__ = ["opened", "put_messages"]
 
 _CALLS: Final = frozenset({"tool_use", "tool_call", "function_call", "server_tool_use"})
 _PLAIN: Final = ("user", "assistant", "tool", "system", "developer")
+_NOTHING: Final[dict[str, Any]] = {}
 _RESULTS: Final = frozenset({"tool_result", "function_call_output"})
 
 
@@ -29,7 +30,7 @@ def put_messages(out: Attributes, base: str, messages: Iterable[Any], view: View
     """Write messages below `base`, each with role, content, tool calls, and the call it answers."""
     index = 0
     for raw in messages:
-        message = as_dict(raw)
+        message: dict[str, Any] = raw if type(raw) is dict else _NOTHING  # pyright: ignore[reportUnknownVariableType]  # JSON
         role = message.get("role")
         if role in _PLAIN and type(content := message.get("content")) is not list:
             if len(message) == 2 and type(content) is str and not view.hide_text:

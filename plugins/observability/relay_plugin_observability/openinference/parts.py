@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from relay_plugin_observability.openinference.masking import HIDDEN
 from relay_plugin_observability.openinference.values import as_dict, as_list, as_text, first_text, is_text, json_text
 from relay_plugin_observability.openinference.words import content_keys, document_keys
@@ -33,21 +35,18 @@ _DEFAULT_MIMES: Final = {"image": "image/png", "audio": "audio/wav", "video": "v
 _DEEPEST: Final = 32
 
 
-class Blobs:
+class Blobs(msgspec.Struct, eq=False, gc=False):
     """Inline media of a raw request by their length: views of it only tell how long they are."""
 
-    __slots__ = ("_by_length", "_raw")
-
-    def __init__(self, raw: Any) -> None:
-        self._raw = raw
-        self._by_length: dict[int, list[tuple[str, str | None]]] | None = None
+    raw: Any
+    by_length: dict[int, list[tuple[str, str | None]]] | None = None
 
     def take(self, length: Any) -> tuple[str, str | None] | None:
         """Give the next one of this length, and its MIME type where that is known."""
-        if self._by_length is None:
-            self._by_length = {}
-            self._collect(self._raw, 0)
-        found = self._by_length.get(length) if type(length) is int else None
+        if self.by_length is None:
+            self.by_length = {}
+            self._collect(self.raw, 0)
+        found = self.by_length.get(length) if type(length) is int else None
         return found.pop(0) if found else None
 
     def _collect(self, value: Any, depth: int) -> None:
@@ -66,23 +65,18 @@ class Blobs:
                     self._collect(item, depth + 1)
 
     def _keep(self, data: str, mime: str | None) -> None:
-        if self._by_length is not None:
-            self._by_length.setdefault(len(data), []).append((data, mime))
+        if self.by_length is not None:
+            self.by_length.setdefault(len(data), []).append((data, mime))
 
 
-class View:
+class View(msgspec.Struct, eq=False, gc=False):
     """How the messages of one side of a call are shown."""
 
-    __slots__ = ("blobs", "hide_images", "hide_text", "limit", "mark")
-
-    def __init__(
-        self, *, hide_text: bool, hide_images: bool, limit: int, mark: str | None, blobs: Blobs | None = None
-    ) -> None:
-        self.hide_text = hide_text
-        self.hide_images = hide_images
-        self.limit = limit
-        self.mark = mark
-        self.blobs = blobs
+    hide_text: bool
+    hide_images: bool
+    limit: int
+    mark: str | None
+    blobs: Blobs | None = None
 
     def put_text(self, out: Attributes, key: str, text: str) -> None:
         """Write a text, or what stands for a hidden one."""

@@ -54,7 +54,7 @@ def read_request(view: Any, raw: Any) -> Request:
         ([{'role': 'user', 'content': 'hi'}], {'top_p': 1})
     """
     if type(view) is dict:
-        return _of_view(as_dict(view))
+        return _of_view(view)  # pyright: ignore[reportUnknownArgumentType]  # JSON
     if type(raw) is str:
         return Request(prompts=[raw])
     return _of_raw(as_dict(raw))

@@ -94,7 +94,8 @@ class OpenInferenceProjection:
         kind = out.setdefault(SPAN.OPENINFERENCE_SPAN_KIND, "UNKNOWN")
         leaves = kind in _CALLS_OUT or (kind == "TOOL" and "remote" in start.attributes)
         direction: SpanKind = "client" if leaves else "internal"
-        return Projected(sendable(as_text(start.name)), direction, clean(out), events, _failure(record))
+        found = out if _is_clean(record) else clean(out)
+        return Projected(sendable(as_text(start.name)), direction, found, events, _failure(record))
 
     def _fill(self, out: Attributes, record: ScopeRecord) -> list[SpanEvent]:
         start, end = record.start, record.end
@@ -154,7 +155,14 @@ class OpenInferenceProjection:
             attributes[SPAN.METADATA] = json_text(mark.metadata)
         if is_text(mark.category):
             attributes["relay.mark.category"] = as_text(mark.category)
-        return SpanEvent(sendable(as_text(mark.name)), mark.timestamp_ns, clean(attributes))
+        found = attributes if mark.route is not None else clean(attributes)
+        return SpanEvent(sendable(as_text(mark.name)), mark.timestamp_ns, found)
+
+
+def _is_clean(record: ScopeRecord) -> bool:
+    """Tell whether all texts can be sent: those of a running program's events can, others were read from somewhere."""
+    end = record.end
+    return record.start.route is not None and (end is None or end.route is not None)
 
 
 def _time_of(event: SpanEvent) -> int:

@@ -88,8 +88,9 @@ def kind_of(category: Any, profile: dict[str, Any], metadata: dict[str, Any]) ->
 
 def merged(start: Any, end: Any) -> dict[str, Any]:
     """Give what start and end say together; the end has the last word."""
-    first, last = as_dict(start), as_dict(end)
-    return {**first, **last} if first and last else last or first
+    if not start or type(start) is not dict:
+        return as_dict(end)
+    return {**start, **end} if end and type(end) is dict else start  # pyright: ignore[reportUnknownVariableType]  # see as_dict
 
 
 def put_whereabouts(out: Attributes, record: ScopeRecord, metadata: dict[str, Any]) -> None:

@@ -6,8 +6,9 @@ bytes takes a third of the time. What is rare goes through the message classes.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from struct import Struct
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from relay_plugin_observability.otel.encoding import any_value, clean
 
@@ -24,15 +25,19 @@ _FIXED64: Final = Struct("<Q").pack
 _FIXED32: Final = Struct("<I").pack
 _BOOL: Final = {False: b"\x02\x10\x00", True: b"\x02\x10\x01"}
 _SIGNED: Final = 1 << 63
+_TEXT: Final = frozenset({str})
 _BYTES, _EIGHT, _FOUR = 2, 1, 5  # wire types
 
-# Most keys come again and again; keys of arbitrary metadata must not fill the memory.
-_keys: Final[dict[str, bytes]] = {}
-_MOST_KEYS: Final = 8192
-_LONGEST_KEY: Final = 256
-_beginnings: Final[dict[tuple[int, str, int], bytes]] = {}
+# Most keys come again and again, with values of the same lengths; arbitrary metadata must not fill the memory.
 _MOST_BEGINNINGS: Final = 16_384
-_SHORT: Final = 64  # bytes of text
+_MOST_KEYS: Final = 8192
+_MOST_NUMBERS: Final = 1024
+_LONGEST_KEY: Final = 256
+_SHORT: Final = 512  # bytes of a value
+_keys: Final[dict[str, bytes]] = {}
+_beginnings: Final[dict[int, dict[str, dict[int, bytes]]]] = {}
+"""By the number of the field, the key, and the length of what follows: of a text; below 0, of another value."""
+_kept = 0
 
 
 def varint(value: int) -> bytes:
@@ -85,9 +90,8 @@ def attributes(place: int, found: Mapping[str, Attribute]) -> bytes:
         place: number of the field that repeats.
         found: a mapping has each key once, and so have the fields.
     """
-    known = _beginnings
+    known = _beginnings.get(place) or _beginnings.setdefault(place, {})
     parts: list[bytes] = []
-    put = parts.append
     for key, value in found.items():
         if type(value) is str:
             try:
@@ -95,35 +99,38 @@ def attributes(place: int, found: Mapping[str, Attribute]) -> bytes:
             except UnicodeEncodeError:
                 text = value.encode("utf-8", "replace")
             size = len(text)
-            if size < _SHORT:  # all that stands before the text is the same for texts of one length
-                put(known.get((place, key, size)) or _beginning(place, key, size))
+            if size < _SHORT:
+                try:
+                    parts += known[key][size], text
+                except KeyError:
+                    parts += _beginning(place, key, size), text
             else:
-                put(_before(place, key, size))
-            put(text)
+                parts += _beginning(place, key, size), text
         else:
-            put(_scalar(place, key, value))
+            made = _BOOL[value] if type(value) is bool else _other(value)
+            try:
+                parts += known[key][-len(made)], made
+            except KeyError:
+                parts += _beginning(place, key, -len(made)), made
     return b"".join(parts)
 
 
 def _beginning(place: int, key: str, size: int) -> bytes:
-    made = _before(place, key, size)
-    if len(_beginnings) < _MOST_BEGINNINGS and len(key) <= _LONGEST_KEY:
-        _beginnings[place, key, size] = made
-    return made
-
-
-def _before(place: int, key: str, size: int) -> bytes:
-    """Write what stands before a text of some bytes: the tag and length of the whole, the key, the text's length."""
-    head, told = _keys.get(key) or _head(key), varint(size)
-    inner = size + 1 + len(told)
-    length = varint(inner)
-    return b"".join((_tag(place, _BYTES), varint(len(head) + len(length) + inner), head, length, b"\n", told))
-
-
-def _scalar(place: int, key: str, value: Any) -> bytes:
+    """Write what stands before a value: the tag and length of the whole, the key, and of a text the tag and length."""
+    global _kept
     head = _keys.get(key) or _head(key)
-    made = _BOOL[value] if type(value) is bool else _other(value)
-    return b"".join((_tag(place, _BYTES), varint(len(head) + len(made)), head, made))
+    if size < 0:
+        made = _tag(place, _BYTES) + varint(len(head) - size) + head
+    else:
+        told = varint(size)
+        inner = size + 1 + len(told)
+        length = varint(inner)
+        whole = varint(len(head) + len(length) + inner)
+        made = b"".join((_tag(place, _BYTES), whole, head, length, b"\n", told))
+    if abs(size) < _SHORT and _kept < _MOST_BEGINNINGS and len(key) <= _LONGEST_KEY:
+        _kept += 1
+        _beginnings[place].setdefault(key, {})[size] = made
+    return made
 
 
 def _head(key: str) -> bytes:
@@ -136,11 +143,28 @@ def _head(key: str) -> bytes:
 
 
 def _other(value: Any) -> bytes:
-    """Write the length of a value and the value: a number, or what else there may be."""
+    """Write the length of a value and the value: a number, texts, or what else there may be."""
     if type(value) is int and -_SIGNED <= value < _SIGNED:
-        made = b"\x18" + varint(value & (1 << 64) - 1)
-    elif type(value) is float:
-        made = b"\x21" + _DOUBLE(value)
-    else:
-        made = any_value(value).SerializeToString()
+        return _integer(value)
+    if type(value) is float:
+        return b"\x09\x21" + _DOUBLE(value)
+    texts = cast("list[str] | None", value if type(value) is list and _TEXT.issuperset(map(type, value)) else None)  # pyright: ignore[reportUnknownArgumentType]  # what it is a list of is looked at here
+    made = any_value(value).SerializeToString() if texts is None else _texts(texts)
     return varint(len(made)) + made
+
+
+@lru_cache(_MOST_NUMBERS)
+def _integer(value: int) -> bytes:
+    made = b"\x18" + varint(value & (1 << 64) - 1)
+    return varint(len(made)) + made
+
+
+def _texts(values: list[str]) -> bytes:
+    """Write an array of texts, each a value of its own."""
+    parts: list[bytes] = []
+    for value in values:
+        text = clean(value).encode()
+        told = varint(len(text))
+        parts += b"\n", varint(1 + len(told) + len(text)), b"\n", told, text
+    array = b"".join(parts)
+    return b"\x2a" + varint(len(array)) + array

@@ -55,3 +55,11 @@ def test_keys_are_kept_within_bounds():
     wire.attributes(9, {"k" * 1_000: 1})
     assert len(wire._keys) == wire._MOST_KEYS
     assert max(map(len, wire._keys)) <= wire._LONGEST_KEY
+
+
+def test_what_stands_before_values_is_kept_within_bounds():
+    for size in range(2 * wire._SHORT):
+        wire.attributes(9, {f"text-{number}": "x" * size for number in range(20)})
+    kept = [made for keys in wire._beginnings.values() for sizes in keys.values() for made in sizes.items()]
+    assert len(kept) <= wire._MOST_BEGINNINGS
+    assert max(size for size, _ in kept) < wire._SHORT
