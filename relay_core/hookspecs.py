@@ -72,11 +72,12 @@ def relay_configure(relay: Relay, config: Any) -> None:
 
 
 @hookspec
-def relay_shutdown(relay: Relay) -> None:
+def relay_shutdown(relay: Relay, timeout: float) -> None:
     """Stop the plugin: close files, connections and threads. Its registrations are gone by now.
 
     Args:
         relay: the same object that `relay_configure` got.
+        timeout: seconds that it may take; at a shutdown what is left of the time for that, and a second at least.
 
     Example:
         >>> @hookimpl

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from relay_core.runtime import Relay
     from relay_core.settings import Origin, PluginEntry
 
-__all__ = ["PluginRecord", "Slot"]
+__all__ = ["STOP_LIMIT", "PluginRecord", "Slot"]
 
+STOP_LIMIT = 1.0
+"""Seconds that a plugin may take to stop, unless a shutdown leaves it more."""
 _OURS = frozenset({"required", "priority"})
 _log = logging.getLogger("relay")
 
@@ -164,7 +166,7 @@ class Slot:
         except BaseException as error:
             context.close()
             if step != "relay_configure":
-                self.shut_down()
+                self.shut_down(STOP_LIMIT)
             self.context = None
             self.fail(f"{step} failed: {explain(error)}", error)
             if not isinstance(error, Exception | SystemExit):  # a plugin does not end the program; Ctrl-C does
@@ -185,18 +187,18 @@ class Slot:
                 name = f"{self.record.name}.{hook}"
                 context.register(place.kind, impl.function, target=place.target, name=name, priority=priority)
 
-    def stop(self) -> None:
+    def stop(self, timeout: float) -> None:
         """Take all registrations back, then run `relay_shutdown`; never raises."""
         self.record.state = "enabled"
         if self.context is not None:
             self.context.close()
-        self.shut_down()
+        self.shut_down(timeout)
         self.context = None
 
-    def shut_down(self) -> None:
+    def shut_down(self, timeout: float) -> None:
         """Run `relay_shutdown`; what it raises goes into the record."""
         try:
-            self.call("relay_shutdown", relay=self.context)
+            self.call("relay_shutdown", relay=self.context, timeout=timeout)
         except (Exception, SystemExit) as error:  # noqa: BLE001  # the other plugins must still be stopped
             self.record.error = f"relay_shutdown failed: {explain(error)}"
             _log.warning("relay: plugin %r: %s", self.record.name, self.record.error)

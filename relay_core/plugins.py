@@ -16,7 +16,7 @@ import msgspec
 from relay_core.discovery import explain, find, import_one
 from relay_core.errors import ConfigError, DuplicateName, PluginError, UsageError
 from relay_core.plugin_context import PluginContext
-from relay_core.plugin_slot import PluginRecord, Slot
+from relay_core.plugin_slot import STOP_LIMIT, PluginRecord, Slot
 from relay_core.settings import Adapters, PluginEntry, Settings
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ __all__ = ["PluginContext", "PluginHandle", "PluginHost", "PluginRecord", "confi
 
 GROUP: Final = "relay.plugins"
 LOAD_LIMIT: Final = 5.0  # seconds; importing cannot be cut short, so what takes longer is reported
-_FLUSH_LIMIT: Final = 1.0
 _log = logging.getLogger("relay")
 
 
@@ -302,16 +301,21 @@ class PluginHost:
 
     # -- turning off -----------------------------------------------------------------------------------------------
 
-    def deactivate(self, name: str) -> bool:
-        """Turn one plugin off: take its registrations back, then run its `relay_shutdown`. False if it was not on."""
+    def deactivate(self, name: str, timeout: float = STOP_LIMIT) -> bool:
+        """Turn one plugin off: take its registrations back, then run its `relay_shutdown`. False if it was not on.
+
+        Args:
+            name: of the plugin.
+            timeout: seconds that `relay_shutdown` may take.
+        """
         with self._lock:
             slot = next((slot for slot in self._active if slot.record.name == name), None)
             if slot is None:
                 return False
             self._active.remove(slot)
         if self._relay.observed and not self._closed:
-            self._relay.flush(_FLUSH_LIMIT)  # what has been emitted reaches its subscribers
-        slot.stop()
+            self._relay.flush(STOP_LIMIT)  # what has been emitted reaches its subscribers
+        slot.stop(timeout)
         return True
 
     def forget(self, slot: Slot) -> bool:
@@ -328,13 +332,17 @@ class PluginHost:
                 self._slots[name] = slot.hidden
         return True
 
-    def close(self) -> None:
-        """Turn all plugins off, last one first; never raises. The host takes no plugins after that."""
+    def close(self, deadline: float = 0.0) -> None:
+        """Turn all plugins off, last one first; never raises. The host takes no plugins after that.
+
+        Args:
+            deadline: monotonic time; each plugin may take what is left until then, and `STOP_LIMIT` in any case.
+        """
         self._closed = True
         with self._lock:
             names = [slot.record.name for slot in reversed(self._active)]
         for name in names:
-            self.deactivate(name)
+            self.deactivate(name, max(STOP_LIMIT, deadline - time.monotonic()))
 
     def _check_open(self) -> None:
         if self._closed:

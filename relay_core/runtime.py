@@ -450,7 +450,7 @@ class Relay(Calling):
             self._adapters.uninstall()
         report = self.dispatcher.shutdown(max(0.0, deadline - time.monotonic()))
         if self._plugins is not None:
-            self._plugins.close()
+            self._plugins.close(deadline)
         if self._helper is not None:
             self._helper.close()
             self._helper = None

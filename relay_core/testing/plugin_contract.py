@@ -204,7 +204,7 @@ class PluginContract(Contract):
             report = runtime.shutdown(timeout=5.0)
             assert not report.timed_out, f"plugin {self.name!r} takes more than 5 s to shut down"
         assert not runtime.plugins.deactivate(self.name)
-        slot.call("relay_shutdown", relay=context)
+        slot.call("relay_shutdown", relay=context, timeout=1.0)
         assert record.error is None, f"plugin {self.name!r}: {record.error}"
 
     def test_runtimes_are_isolated(self, runtimes: Callable[..., Any], tmp_path: Path) -> None:

@@ -106,6 +106,18 @@ def test_hook_relay_shutdown(host):
     assert len(seen) == 2 and seen[0] is seen[1]
 
 
+@pytest.mark.parametrize(("given", "least", "most"), [(30.0, 25.0, 30.0), (0.0, 1.0, 1.0)])
+def test_hook_relay_shutdown_has_the_time_that_the_program_gave(runtime, given, least, most):
+    seen = []
+
+    def relay_shutdown(timeout):
+        seen.append(timeout)
+
+    runtime.register_plugin(plugin(relay_shutdown=relay_shutdown), name="stops")
+    runtime.shutdown(timeout=given)
+    assert least <= seen[0] <= most
+
+
 def test_hook_relay_codecs(host, runtime):
     class Lens:
         name = "lens"

@@ -43,19 +43,19 @@ def relay_configure(relay: Relay, config: ObservabilitySettings) -> None:
 
 
 @hookimpl
-def relay_shutdown(relay: Relay) -> None:
+def relay_shutdown(relay: Relay, timeout: float = _CLOSE_TIME) -> None:
     """Close the exporters side by side within one deadline; the runtime has drained its queue by now."""
     exporters = _exporters.pop(relay, [])
     _wanted.pop(relay, None)
-    deadline = time.monotonic() + _CLOSE_TIME
-    threads = [Thread(target=exporter.close, args=(_CLOSE_TIME,), daemon=True) for exporter in exporters[1:]]
+    deadline = time.monotonic() + timeout
+    threads = [Thread(target=exporter.close, args=(timeout,), daemon=True) for exporter in exporters[1:]]
     for thread, exporter in zip(threads, exporters[1:], strict=True):
         try:
             thread.start()
         except RuntimeError:  # no thread can start at interpreter exit
             exporter.close(max(0.0, deadline - time.monotonic()))
     for exporter in exporters[:1]:
-        exporter.close(_CLOSE_TIME)
+        exporter.close(timeout)
     for thread in threads:
         if thread.ident is not None:
             thread.join(max(0.0, deadline - time.monotonic()))

@@ -6,13 +6,13 @@ import logging
 import os
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
 from relay_core.errors import ConfigError
 from relay_plugin_observability.atif.builder import Builder
-from relay_plugin_observability.atif.files import write_atomic
+from relay_plugin_observability.atif.files import NewFile, publish, write_atomic
 from relay_plugin_observability.atif.media import media_name
 from relay_plugin_observability.atif.settings import AtifSettings, expand_document_name
 from relay_plugin_observability.atif.storage import File, make_target
@@ -32,6 +32,7 @@ __all__ = ["AtifExporter", "AtifStats", "build"]
 _SURE_NAME: Final = "trajectory-{trajectory_id}.json"
 _LOG_EVERY: Final = 60.0
 _PATIENCE: Final = 5.0  # seconds for closing, where nobody says how long
+_TOGETHER: Final = 64  # most documents that go to the disk at once; each is an open file until then
 _log = logging.getLogger("relay.observability")
 
 
@@ -63,6 +64,16 @@ class AtifStats(msgspec.Struct, frozen=True, kw_only=True):
     late_events: int
     uploads: dict[str, UploadStats]
     last_error: str | None
+
+
+class _Written(NamedTuple):
+    """A document that is written and not yet in its place."""
+
+    file: NewFile
+    pictures: dict[str, None]
+    trajectory_id: str
+    session_id: str
+    finished: bool
 
 
 class AtifExporter:
@@ -107,12 +118,16 @@ class AtifExporter:
             payloads=self.settings.payloads,
         )
         self._clock = clock
+        self._under_way: dict[Path, _Written] = {}
         self._outboxes = [Outbox(make_target(storage), storage) for storage in self.settings.storage]
         self._reset()
 
     def _reset(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.RLock()
+        for written in self._under_way.values():
+            written.file.release()
+        self._under_way = {}
         store = self._store if self.settings.media else None
         self._builder = Builder(self._take, facts=self._facts, store=store, folder=str(self.directory))
         self._pictures: dict[str, dict[str, None]] = {}
@@ -146,6 +161,7 @@ class AtifExporter:
             if self.settings.checkpoint and self._clock() >= self._next_checkpoint:
                 self._checkpoint()
                 self._next_checkpoint = self._clock() + self.settings.checkpoint
+            self._publish()
 
     def flush(self, timeout: float | None = None) -> bool:
         """Write the documents of runs that have ended, and wait until all that wait for a destination are there.
@@ -158,8 +174,13 @@ class AtifExporter:
         """
         self._adopt()
         deadline = None if timeout is None else time.monotonic() + timeout
-        with self._lock:
+        if not self._enter(deadline):
+            return False
+        try:
             self._guarded(self._builder.settle)
+            self._publish()
+        finally:
+            self._lock.release()
         idle = [box.flush(_left(deadline)) for box in self._outboxes]
         return all(idle) and self._last_error is None
 
@@ -171,11 +192,18 @@ class AtifExporter:
         """
         self._adopt()
         deadline = time.monotonic() + (_PATIENCE if timeout is None else timeout)
-        with self._lock:
-            if self._closed:
-                return
-            self._guarded(self._builder.finish)
-            self._closed = True
+        if self._enter(deadline):
+            try:
+                if self._closed:
+                    return
+                self._guarded(self._builder.finish)
+                self._publish()
+                self._closed = True
+            finally:
+                self._lock.release()
+        else:
+            self._closed = True  # the documents under way are the last
+            self._complain("no time to write the documents of runs that go on", "closing")
         for box in self._outboxes:
             box.close(_left(deadline))
 
@@ -209,18 +237,16 @@ class AtifExporter:
     # -- documents -------------------------------------------------------------------------------------------------
 
     def _take(self, document: Document) -> None:
-        """Write a finished document, and queue it for its destinations."""
+        """Write a finished document."""
         self._documents += 1
         self._seen.pop(document.trajectory_id, None)
-        pictures = self._pictures.pop(document.trajectory_id, {})
-        path = self._write(document)
-        if path is None:
-            return
-        self._written += 1
-        if not self._outboxes:
-            return
-        named = {"trajectory_id": document.trajectory_id, "session_id": document.session_id}
-        files = [File(path=self.directory / name, name=name, **named) for name in pictures]
+        self._write(document, self._pictures.pop(document.trajectory_id, {}))
+
+    def _send(self, written: _Written) -> None:
+        """Queue a document for its destinations."""
+        path = written.file.path
+        named = {"trajectory_id": written.trajectory_id, "session_id": written.session_id}
+        files = [File(path=self.directory / name, name=name, **named) for name in written.pictures]
         files.append(File(path=path, name=path.name, **named))
         delivery = Delivery(files, len(self._outboxes), keep=self.settings.keep_local)
         for box in self._outboxes:
@@ -232,17 +258,38 @@ class AtifExporter:
             changes = document.trail.changes
             if self._seen.get(document.trajectory_id) != changes:
                 self._seen[document.trajectory_id] = changes
-                self._checkpoints += self._write(document) is not None
+                self._write(document, {})
 
-    def _write(self, document: Document) -> Path | None:
+    def _write(self, document: Document, pictures: dict[str, None]) -> None:
         try:
             path = self.directory / self._name(document)
-            self._bytes += write_atomic(path, document.pieces())
+            if path in self._under_way or len(self._under_way) >= _TOGETHER:
+                self._publish()
+            file = NewFile(path, document.pieces())
         except Exception as error:  # noqa: BLE001  # a full disk, or a document that cannot be encoded
             self._fail(error, document.finished)
-            return None
-        self._last_error = None
-        return path
+            return
+        facts = document.trajectory_id, document.session_id, document.finished
+        self._under_way[path] = _Written(file, pictures, *facts)
+
+    def _publish(self) -> None:
+        """Put what is written in its place, and account for it."""
+        if not self._under_way:
+            return
+        ready, self._under_way = tuple(self._under_way.values()), {}
+        publish([written.file for written in ready])
+        for written in ready:
+            if written.file.error is not None:
+                self._fail(written.file.error, written.finished)
+                continue
+            self._last_error = None
+            self._bytes += written.file.size
+            if not written.finished:
+                self._checkpoints += 1
+                continue
+            self._written += 1
+            if self._outboxes:
+                self._send(written)
 
     def _name(self, document: Document) -> str:
         facts = {
@@ -268,6 +315,11 @@ class AtifExporter:
             return None
         self._pictures.setdefault(root, {})[name] = None
         return name
+
+    def _enter(self, deadline: float | None) -> bool:
+        """Take the lock; False if another thread writes for longer than there is time."""
+        left = _left(deadline)
+        return self._lock.acquire(timeout=-1 if left is None else min(left, threading.TIMEOUT_MAX))
 
     # -- trouble ---------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import threading
 import time
@@ -92,6 +93,7 @@ class Outbox:
         self._queue: deque[Delivery] = deque()
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._resting_until = 0.0  # monotonic time before which nothing is tried
         self._accepted = self._delivered = self._failures = 0
         self._dropped: dict[str, int] = {}
         self._last_error: str | None = None
@@ -128,10 +130,12 @@ class Outbox:
             self._reset()
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Wait until nothing waits any more; tell whether that is so."""
+        """Wait until nothing waits any more, or no attempt is left within the time; tell whether nothing waits."""
         self._adopt()
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
         with self._change:
-            return self._change.wait_for(lambda: not self._queue, timeout)
+            self._change.wait_for(lambda: not self._queue or self._resting_until > deadline, timeout)
+            return not self._queue
 
     def close(self, timeout: float | None = None) -> None:
         """Wait for what is under way, then stop; what still waits stays on the disk."""
@@ -194,8 +198,12 @@ class Outbox:
             if not failure.retryable or late:
                 return failure
             with self._change:
-                if self._change.wait_for(lambda: self._closed, pause):
-                    return _CLOSING
+                self._resting_until = time.monotonic() + pause
+                self._change.notify_all()
+                closed = self._change.wait_for(lambda: self._closed, pause)
+                self._resting_until = 0.0
+            if closed:
+                return _CLOSING
 
     def _note(self, failure: DeliveryError) -> None:
         with self._change:

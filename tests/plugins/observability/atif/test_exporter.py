@@ -8,14 +8,17 @@ import stat
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 
 import msgspec
 import pytest
 
 import relay_core
+from relay_core import Relay
 from relay_core.errors import ConfigError
 from relay_plugin_observability.atif import AtifExporter, AtifSettings, HttpStorage, build, read_atif
-from relay_plugin_observability.atif.files import write_atomic
+from relay_plugin_observability.atif.files import NewFile, publish, write_atomic
 from relay_plugin_observability.atif.settings import S3Storage
 from tests.plugins.observability.scenarios import give, play
 from tests.waiting import told
@@ -218,6 +221,87 @@ def test_a_write_that_fails_changes_nothing(tmp_path):
     assert path.read_text() == "old"
     assert write_atomic(path, [b"ne", b"w"]) == 3
     assert path.read_text() == "new"
+
+
+def lone_calls(count, exporter):
+    relay = Relay()
+    relay.register("subscriber", exporter)
+    for number in range(count):
+        relay.call_tool("add", {"n": number}, lambda args: "one")
+    return relay
+
+
+def test_calls_outside_of_any_run_lose_nothing_and_share_the_disk(tmp_path, monkeypatch):
+    real, most, now, lock = os.fsync, 0, 0, threading.Lock()
+
+    def fsync(descriptor):
+        nonlocal most, now
+        with lock:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.002)  # as a disk takes
+        real(descriptor)
+        with lock:
+            now -= 1
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    exporter = exporter_in(tmp_path)
+    report = lone_calls(2_000, exporter).shutdown(timeout=60.0)
+    assert (report.delivered, report.pending, report.dropped, report.timed_out) == (4_000, 0, 0, False)
+    assert most > 1
+    stats = exporter.stats()
+    assert (stats.documents, stats.written, stats.failed, len(names(tmp_path))) == (2_000, 2_000, {}, 2_000)
+
+
+def test_files_that_go_to_the_disk_together_appear_after_that_and_fail_alone(tmp_path, monkeypatch):
+    files = [NewFile(tmp_path / f"{number}.json", [b"text"]) for number in range(6)]
+    broken, real = files[2]._descriptor, os.fsync
+
+    def fsync(descriptor):
+        assert not list(tmp_path.glob("*.json"))  # none before all are on the disk
+        if descriptor == broken:
+            raise OSError(5, "Input/output error")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    publish(files)
+    assert [file.error is None for file in files] == [True, True, False, True, True, True]
+    assert names(tmp_path) == ["0.json", "1.json", "3.json", "4.json", "5.json"]
+
+
+def test_a_disk_that_fails_costs_the_documents_that_it_cannot_keep(tmp_path, monkeypatch):
+    def fsync(_):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    exporter = exporter_in(tmp_path)
+    lone_calls(100, exporter).shutdown(timeout=20.0)
+    stats = exporter.stats()
+    assert (stats.documents, stats.written, stats.failed) == (100, 0, {"EIO": 100})
+    assert balanced(stats)
+    assert names(tmp_path) == []
+
+
+def test_closing_comes_back_in_time_from_a_disk_that_hangs(tmp_path, monkeypatch):
+    release, entered, real = threading.Event(), threading.Event(), os.fsync
+
+    def fsync(descriptor):
+        entered.set()
+        release.wait(30.0)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    exporter = exporter_in(tmp_path)
+    writer = threading.Thread(target=exporter.on_batch, args=(play("simple"),))
+    writer.start()
+    assert entered.wait(10.0)
+    began = time.monotonic()
+    assert not exporter.flush(timeout=0.1)
+    exporter.close(timeout=0.1)
+    assert time.monotonic() - began < 10.0
+    release.set()
+    writer.join()
+    assert exporter.stats().written == 1
 
 
 def test_a_link_at_the_place_of_a_document_is_replaced_not_followed(tmp_path):

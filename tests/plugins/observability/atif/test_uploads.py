@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import msgspec
 import pytest
 
+from relay_core import Relay
 from relay_plugin_observability.atif import AtifExporter, AtifSettings, HttpStorage, read_atif
 from relay_plugin_observability.atif.storage import File, HttpTarget
 from relay_plugin_observability.backoff import Backoff
@@ -264,6 +265,36 @@ def test_closing_ends_a_pause_at_once(tmp_path):
         assert not thread.is_alive()
     assert stats_of(exporter).pending == 1
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_nobody_waits_for_an_attempt_that_lies_beyond_the_time(tmp_path):
+    slow = Backoff(first=600.0, longest=600.0, jitter=0.0)
+    with Archive((503, {})) as archive:
+        exporter = exporter_to(tmp_path, HttpStorage(url=archive.url, retry=slow, give_up_after=3_600))
+        relay = Relay()
+        relay.register("subscriber", exporter)
+        for name in ("first", "second"):
+            with relay.scope(name, "agent"):
+                pass
+        began = time.monotonic()
+        assert relay.flush(timeout=50.0).pending == 0
+        assert not exporter.flush(timeout=50.0)
+        report = relay.shutdown(timeout=50.0)
+        assert time.monotonic() - began < 25.0
+    assert (report.pending, report.dropped, report.timed_out) == (0, 0, False)
+    stats = stats_of(exporter)
+    assert (stats.accepted, stats.pending, stats.failures) == (2, 2, 1)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_an_attempt_within_the_time_is_waited_for(tmp_path):
+    slow = Backoff(first=0.5, longest=600.0, jitter=0.0)
+    with Archive((503, {})) as archive:
+        exporter = exporter_to(tmp_path, HttpStorage(url=archive.url, retry=slow))
+        for event in play("simple"):
+            exporter.on_event(event)
+        exporter.close(timeout=20.0)
+    assert (stats_of(exporter).delivered, stats_of(exporter).pending) == (1, 0)
 
 
 def test_a_missing_token_is_told_by_name_only(tmp_path, monkeypatch):
