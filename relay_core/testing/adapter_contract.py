@@ -29,7 +29,7 @@ __all__ = ["AdapterContract"]
 
 _PATIENCE = 10.0  # seconds
 _LEAK = 0.1  # blocks of memory per run above which something grows
-_ROUNDS = 6  # of runs, for bounded tables to fill up
+_ROUNDS = 15  # of runs at most, for bounded tables to fill up, the last places of which take long
 _LEFT = frozenset({"cancelled", "interrupted"})
 _WITHOUT_FRAMEWORK = """
 import importlib, sys
