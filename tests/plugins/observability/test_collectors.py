@@ -271,7 +271,7 @@ def test_collectors_that_do_their_work_get_everything(well):
 
 
 @pytest.mark.parametrize("trouble", ["refuses", "hangs", "500", "429", "garbage", "half"])
-def test_collectors_in_trouble(trouble, well, tmp_path):
+def test_collectors_in_trouble(trouble, tmp_path):
     there, told = run(tmp_path / trouble, trouble)
     accounts = told["accounts"]
     balanced(accounts)
@@ -287,6 +287,5 @@ def test_collectors_in_trouble(trouble, well, tmp_path):
         asked += [len(one.seen) for one in (there.otel, there.grpc, there.openinference)]
         assert asked == [1] * 6
     assert told["exit"] <= LONGEST_EXIT
-    _, peaceful = well
-    assert median(told["calls"]) <= 2 * median(peaceful["calls"])  # 1.0 in peace
+    assert median(told["calls"]) < 0.001  # it takes microseconds, a collector in trouble seconds
     assert max(told["calls"]) < 2.0, "a call waited for a collector"
