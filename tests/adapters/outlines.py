@@ -63,6 +63,18 @@ def long_way(codec):
     return type(kind.__name__, (kind,), {"outline": None})()
 
 
+def usual_pairs(asked, answer, called, hidden, secret, marked, deep, long):
+    """What `OutlineRows.observed` has for a format whose calls need no more than these."""
+    return {
+        "plain": (asked, answer),
+        "called": (asked, called),
+        "secret text": (hidden, secret),
+        "markers": (marked, answer),
+        "deep": (deep, answer),
+        "deep and long": (long, answer),
+    }
+
+
 class OutlineRows:
     """What holds of each format, as tests to inherit.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from relay_adapter_bedrock.codec import BedrockConverseCodec
 from tests.adapters.bedrock.samples import REQUESTS, RESPONSES, USER, WEATHER
-from tests.adapters.outlines import OutlineRows, nested
+from tests.adapters.outlines import OutlineRows, nested, usual_pairs
 
 codec = BedrockConverseCodec()
 USE = {"toolUse": {"toolUseId": "c", "name": "weather", "input": {"city": ["Oslo"]}}}
@@ -43,11 +43,4 @@ class TestOutlines(OutlineRows):
     answers = (ANSWER, CALLED)
     requests = REQUESTS
     responses = RESPONSES
-    observed = {
-        "plain": (ASKED, ANSWER),
-        "called": (ASKED, CALLED),
-        "secret text": (HIDDEN, SECRET),
-        "markers": (MARKED, ANSWER),
-        "deep": (DEEP, ANSWER),
-        "deep and long": (LONG, ANSWER),
-    }
+    observed = usual_pairs(ASKED, ANSWER, CALLED, HIDDEN, SECRET, MARKED, DEEP, LONG)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from relay_adapter_google_genai.codec import GeminiGenerateContentCodec
 from tests.adapters.google_genai.samples import REQUESTS, RESPONSES, USER
-from tests.adapters.outlines import OutlineRows, nested
+from tests.adapters.outlines import OutlineRows, nested, usual_pairs
 
 codec = GeminiGenerateContentCodec()
 TOOL = {"name": "weather", "description": "Tells.", "parameters": {"type": "object", "properties": {}}}
@@ -57,11 +57,4 @@ class TestOutlines(OutlineRows):
     answers = (ANSWER, CALLED)
     requests = REQUESTS
     responses = RESPONSES
-    observed = {
-        "plain": (ASKED, ANSWER),
-        "called": (ASKED, CALLED),
-        "secret text": (HIDDEN, SECRET),
-        "markers": (MARKED, ANSWER),
-        "deep": (DEEP, ANSWER),
-        "deep and long": (LONG, ANSWER),
-    }
+    observed = usual_pairs(ASKED, ANSWER, CALLED, HIDDEN, SECRET, MARKED, DEEP, LONG)

@@ -138,7 +138,7 @@ def _effort(view: dict[str, Any], body: dict[str, Any]) -> str | float | None:
     specific = view.get("api_specific")
     for holder, key in ((view.get("reasoning"), "effort"), (specific, "reasoning_effort"), (body, "reasoning_effort")):
         value = holder.get(key) if isinstance(holder, dict) else None
-        if value is not None and isinstance(value, _SCALARS) and not isinstance(value, bool):
+        if isinstance(value, _SCALARS) and not isinstance(value, bool):
             return value
     reasoning = body.get("reasoning")
     return _text(reasoning.get("effort")) if isinstance(reasoning, dict) else None
