@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias
 
 from relay_core.events import MarkEvent
 from relay_core.ids import numbers, uuid_of
+from relay_core.kept_chunks import KEPT_CHUNKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
+    from relay_core.kept_chunks import Kept
     from relay_core.runtime import Relay
     from relay_core.scopes import Scope
 
@@ -87,21 +89,22 @@ class ChunkStream:
         self._more = 0  # chunks than rows so far
         self.route: Any = scope._route
 
-    def marker(self) -> Callable[[Any], None]:
-        """Give what notes what the stream gives, one by one. It never raises."""
-        marks = self._marks()
-        next(marks)
-        return marks.send
-
-    def _marks(self) -> Generator[None, Any, None]:
-        # A generator that is sent the chunks takes two thirds of what a function of a chunk does.
+    def taking(self, kept: Kept) -> Generator[None, Any, None]:
+        """Be sent what the stream gives, one by one: keep it as `Kept.taking` does, and note it. Sending never raises."""
         names, monotonic, dispatcher = self._names, self._relay.monotonic, self._relay.dispatcher
+        whole: Any = kept.chunks
         given = yield
+        kept.first_ns = monotonic()
         place = -1
         while True:
+            room = KEPT_CHUNKS - len(whole)
             run = ChunkRun(self, place + 1)
             chunks, times, identities = run.rows
-            for place, drawn in islice(names, RUN_CHUNKS):
+            for place, drawn in islice(names, min(room, RUN_CHUNKS) or RUN_CHUNKS):
+                if room:
+                    whole.append(given)
+                else:
+                    kept.more += 1
                 if dispatcher.tail is not run and (run.queued or run.route is not self.route):
                     run = ChunkRun(self, place)
                     chunks, times, identities = run.rows

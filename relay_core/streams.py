@@ -7,10 +7,11 @@ never starts: nothing is sent, no event is emitted.
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Awaitable, Iterable
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from relay_core.calls import begin, place, take_back
 from relay_core.errors import UsageError
+from relay_core.kept_chunks import KEPT_CHUNKS, Kept
 from relay_core.observation import read_outcome, shown_by
 from relay_core.pipeline import before, execute, finished, refuse_await_only, step_through
 from relay_core.scopes import UNSET
@@ -24,9 +25,7 @@ if TYPE_CHECKING:
     from relay_core.runtime import Relay
     from relay_core.scopes import Scope
 
-__all__ = ["KEPT_CHUNKS", "AsyncStream", "Stream"]
-
-KEPT_CHUNKS: Final = 100_000  # of one stream, for its end event
+__all__ = ["AsyncStream", "Stream"]
 
 
 class Finaliser:
@@ -42,74 +41,45 @@ class Finaliser:
     __slots__ = (
         "_assemble",
         "_call",
-        "_chunks",
-        "_first_ns",
         "_marks",
-        "_relay",
         "claim",
-        "count",
-        "mark",
+        "kept",
         "passes",
         "scope",
+        "take",
     )
 
     def __init__(self, relay: Relay, call: LlmCall, scope: Scope, assemble: Callable[[list[Any]], Any] | None) -> None:
-        self._relay = relay
         self._call = call
         self.scope = scope
         self.claim = call.claimed
         self._assemble = assemble
         observed = scope._route is not None
-        self._chunks: list[Any] | None = [] if observed else None
-        parts = getattr(call.observation, "parts", None)
+        self.kept = Kept([] if observed else None)
         self._marks: ChunkStream | None = None
-        self.mark: Callable[[Any], None] | None = None
         if observed and relay.settings.stream.chunk_marks:
             from relay_core.chunk_marks import ChunkStream  # noqa: PLC0415  # observed, so what it needs is loaded
 
-            self._marks = ChunkStream(relay, scope, parts)
-            self.mark = self._marks.marker()
-        self._first_ns = 0
-        self.count = 0  # beside those that are kept
+            self._marks = ChunkStream(relay, scope, getattr(call.observation, "parts", None))
+            taking = self._marks.taking(self.kept)
+        else:
+            taking = self.kept.taking(relay.monotonic)
+        next(taking)
+        self.take: Callable[[Any], None] = taking.send
         self.passes = observed and getattr(call.observation, "passes", False)
         if call.codec is not None and assemble is None:
             self._assemble = _assembler(call.codec)
 
-    def taker(self) -> Callable[[Any], None]:
-        """Give what notes a chunk before it goes to the consumer."""
-        taking = self._counting() if self._chunks is None else self._keeping(self._chunks)
-        next(taking)
-        return taking.send
-
-    def _counting(self) -> Generator[None, Any, None]:
-        while True:
-            yield
-            self.count += 1
-
-    def _keeping(self, chunks: list[Any]) -> Generator[None, Any, None]:
-        keep, mark = chunks.append, self.mark
-        chunk = yield
-        if not chunks:
-            self._first_ns = self._relay.monotonic()
-        while True:
-            if len(chunks) < KEPT_CHUNKS:
-                keep(chunk)
-            else:
-                self.count += 1
-            if mark is not None:
-                mark(chunk)
-            chunk = yield
-
     @property
     def chunks(self) -> list[Any] | None:
         """The chunks so far; None where nobody observes."""
-        return self._chunks
+        return self.kept.chunks
 
     def _counted(self) -> int:
-        chunks = self._chunks or ()
-        if self.passes and not self.count:
+        chunks, more = self.kept.chunks or (), self.kept.more
+        if self.passes and not more:
             return getattr(self._call.observation, "counted", len)(chunks)
-        return len(chunks) + self.count
+        return len(chunks) + more
 
     def finish(self, cause: str, error: BaseException | None = None) -> None:
         """End the scope; the first cause counts.
@@ -128,8 +98,8 @@ class Finaliser:
         if count > KEPT_CHUNKS:
             facts["chunks_not_kept"] = count - KEPT_CHUNKS
         profile = None
-        if self._first_ns:
-            profile = {"time_to_first_chunk": (self._first_ns - scope._mono) / 1e9}
+        if self.kept.first_ns:
+            profile = {"time_to_first_chunk": (self.kept.first_ns - scope._mono) / 1e9}
         status = "cancelled" if cause in ("closed", "abandoned") else None
         if cause == "complete" and not self._call.ran:
             status = "cached"  # an intercept gave the stream instead of the provider
@@ -141,7 +111,7 @@ class Finaliser:
         scope.close(output=output, error=error, status=status, metadata={"relay.stream": facts}, profile=profile)
 
     def _output(self) -> Any:
-        chunks, assemble, call = self._chunks, self._assemble, self._call
+        chunks, assemble, call = self.kept.chunks, self._assemble, self._call
         if chunks is None:
             return None
         if assemble is None and call.observation is None:
@@ -294,11 +264,12 @@ def _iterate(opening: _Opening) -> Generator[Any, None, None]:
             yield from iterator
         elif final.chunks is None and final.claim is None:
             # Nobody observes: the scope need not be current between chunks, which costs most of a chunk.
+            kept = final.kept
             for chunk in iterator:
-                final.count += 1
+                kept.more += 1
                 yield chunk
         elif final.passes:
-            take = final.taker()
+            take = final.take
             for chunk in iterator:
                 take(chunk)
                 yield chunk
@@ -319,7 +290,7 @@ def _iterate(opening: _Opening) -> Generator[Any, None, None]:
 
 def _steps(relay: Relay, iterator: Iterator[Any], final: Finaliser) -> Generator[Any, None, None]:
     """Give the chunks; while the source makes one, the call's scope is current, and its claim, if it has one."""
-    scope, take, claim, current = final.scope, final.taker(), final.claim, relay._current
+    scope, take, claim, current = final.scope, final.take, final.claim, relay._current
     while True:
         token = current.set(scope)
         if claim is not None:
@@ -405,15 +376,15 @@ async def _aiterate(  # noqa: C901, PLR0912  # one loop: a second async generato
         if final is None or (final.chunks is None and final.claim is None):  # as in _iterate
             async for chunk in source:
                 if final is not None:
-                    final.count += 1
+                    final.kept.more += 1
                 yield chunk
         elif final.passes:
-            take = final.taker()
+            take = final.take
             async for chunk in source:
                 take(chunk)
                 yield chunk
         else:
-            relay, scope, take, claim = opening.relay, final.scope, final.taker(), final.claim
+            relay, scope, take, claim = opening.relay, final.scope, final.take, final.claim
             current, step = relay._current, aiter(source).__anext__
             while True:
                 token = current.set(scope)

@@ -10,8 +10,8 @@ from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
 
+from relay_core.kept_chunks import KEPT_CHUNKS
 from relay_core.stainless.wire import StreamCut, StreamFailed
-from relay_core.streams import KEPT_CHUNKS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
@@ -167,7 +167,7 @@ class _Tap:
     # Each of the layers below costs more than the rest of a chunk. Where they only pass bytes on, they are left out
     # from the second chunk on, until the end, of which they are told.
     _kept: Any = None  # where the chunks are kept, meanwhile
-    _mark: Any = None  # what notes each, if anything
+    _take: Any = None  # what is told of each
 
     def __init__(self, wire: Wire, stream: Any, source: Any) -> None:
         self._wire = wire
@@ -180,7 +180,7 @@ class _Tap:
         final = getattr(self._stream, "passing", None)
         pieces = None if final is None or self._source is None else self._source.pieces
         if final is not None and pieces is not None:
-            self._kept, self._mark = final.chunks, final.mark
+            self._kept, self._take = final.chunks, final.take
         return pieces
 
     def _stop(self, *, ended: bool = False) -> None:
@@ -216,11 +216,9 @@ class _SyncTap(_Tap):
                     pieces = self._skip()
                     if pieces is not None:
                         break
-                kept, mark = self._kept, self._mark
+                take, kept = self._take, self._kept
                 for piece in islice(pieces or (), KEPT_CHUNKS - len(kept or ())):
-                    kept.append(piece)
-                    if mark is not None:
-                        mark(piece)
+                    take(piece)
                     yield piece
             except BaseException as error:
                 self._stop()
@@ -263,13 +261,10 @@ class _AsyncTap(_Tap):
                 if pieces is not None:
                     break
             if pieces is not None:
-                kept, mark = self._kept, self._mark
-                room = KEPT_CHUNKS - len(kept)
+                take, room = self._take, KEPT_CHUNKS - len(self._kept)
                 try:
                     async for piece in pieces:
-                        kept.append(piece)
-                        if mark is not None:
-                            mark(piece)
+                        take(piece)
                         yield piece
                         room -= 1
                         if not room:

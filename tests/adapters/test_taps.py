@@ -7,12 +7,12 @@ import gc
 
 import pytest
 
+from relay_core.kept_chunks import KEPT_CHUNKS
 from relay_core.observation import Observation
 from relay_core.settings import Settings, Stream
 from relay_core.stainless.blocks import counted
 from relay_core.stainless.taps import AsyncSource, async_tap
 from relay_core.stainless.wire import Wire
-from relay_core.streams import KEPT_CHUNKS
 from tests.core.golden_scenario import Recording
 
 http = pytest.importorskip("httpx2", reason="no SDK is installed")
