@@ -85,7 +85,7 @@ class ChunkStream:
         self.ahead = scope._start - scope._mono
         self._parts = parts
         self._draw: Callable[[], Any] = relay.ids or partial(next, numbers)
-        self._names = enumerate(iter(self._draw, None) if relay.ids else numbers)
+        self._names = iter(self._draw, None) if relay.ids else numbers
         self._more = 0  # chunks than rows so far
         self.route: Any = scope._route
 
@@ -95,33 +95,33 @@ class ChunkStream:
         whole: Any = kept.chunks
         given = yield
         kept.first_ns = monotonic()
-        place = -1
         while True:
             room = KEPT_CHUNKS - len(whole)
-            run = ChunkRun(self, place + 1)
+            shared = whole if room else None
+            run = ChunkRun(self, len(whole) + kept.more, shared)
             chunks, times, identities = run.rows
-            for place, drawn in islice(names, min(room, RUN_CHUNKS) or RUN_CHUNKS):
-                if room:
-                    whole.append(given)
-                else:
-                    kept.more += 1
+            for drawn in islice(names, min(room, RUN_CHUNKS) or RUN_CHUNKS):
                 if dispatcher.tail is not run and (run.queued or run.route is not self.route):
-                    run = ChunkRun(self, place)
+                    run = ChunkRun(self, len(whole) + kept.more, shared)
                     chunks, times, identities = run.rows
                 chunks.append(given)
+                if not room:
+                    kept.more += 1
                 times.append(monotonic())
                 identities.append(drawn)
                 if not run.queued:
                     dispatcher.put_run(run)
                 given = yield
 
-    def end(self) -> None:
-        """Note the end, when half a chunk that was held back is one too. Another thread may be in the marker."""
+    def end(self, place: int) -> None:
+        """Note the end, after `place` chunks, when half a chunk that was held back is one too.
+
+        Another thread may be in the generator.
+        """
         if self._parts is None:
             return
-        place, drawn = next(self._names)
         run = ChunkRun(self, place)
-        run.rows = [None], [self._relay.monotonic()], [drawn]
+        run.rows = [None], [self._relay.monotonic()], [next(self._names)]
         self._relay.dispatcher.put_run(run)
 
     def events(self, first: int, rows: Rows, route: Any) -> list[ChunkMark]:
@@ -171,6 +171,7 @@ class ChunkRun:
     Args:
         stream: what it shares with the stream's other runs.
         first: the place in the stream of what comes first.
+        whole: the whole stream so far, if that is kept: rows are added to it.
 
     Attributes:
         queued: it stands in the queue, and nobody has opened it.
@@ -178,16 +179,17 @@ class ChunkRun:
         route: where its marks go.
     """
 
-    __slots__ = ("_first", "_stream", "queued", "route", "rows", "weight")
+    __slots__ = ("_first", "_stream", "_whole", "queued", "route", "rows", "weight")
 
     kind: ClassVar[str] = "run"
     raw: ClassVar[None] = None
 
-    def __init__(self, stream: ChunkStream, first: int) -> None:
+    def __init__(self, stream: ChunkStream, first: int, whole: list[Any] | None = None) -> None:
         self._stream = stream
         self._first = first
+        self._whole = whole
         self.route = stream.route
-        self.rows: Rows = ([], [], [])
+        self.rows: Rows = ([] if whole is None else whole, [], [])
         self.queued = False
         self.weight = 0
 
@@ -200,8 +202,13 @@ class ChunkRun:
         chunks, times, drawn = self.rows
         count, first = len(drawn), self._first
         self._first += count
-        taken = chunks[:count], times[:count], drawn[:count]
-        del chunks[:count], times[:count], drawn[:count]
+        if self._whole is None:
+            given = chunks[:count]
+            del chunks[:count]
+        else:
+            given = chunks[first : first + count]
+        taken = given, times[:count], drawn[:count]
+        del times[:count], drawn[:count]
         return first, taken
 
     def open(self) -> list[ChunkMark]:

@@ -30,6 +30,11 @@ class Kept:
         self.first_ns = 0
         self.more = 0
 
+    @property
+    def total(self) -> int:
+        """How many came."""
+        return len(self.chunks or ()) + self.more
+
     def taking(self, monotonic: Callable[[], int]) -> Generator[None, Any, None]:
         """Be sent the chunks: a generator takes two thirds of what a function of a chunk does."""
         chunks = self.chunks

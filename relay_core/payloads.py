@@ -123,7 +123,10 @@ def freeze(obj: Any, limits: Bounds = DEFAULT_LIMITS) -> Any:
         return obj if id(kind) in _ATOMS else copy_tree(obj, limits)
     try:
         # A few kinds of object that the C encoder knows may run code of their own; hence the glance.
-        return (pack(obj) if glance(obj) else None) or copy_tree(obj, limits)
+        seen = glance(obj)
+        if seen == 2:
+            return Packed(_pack(obj))
+        return (pack(obj) if seen else None) or copy_tree(obj, limits)
     except Exception:  # noqa: BLE001  # another thread changes it; a key is no text
         return copy_tree(obj, limits)
 

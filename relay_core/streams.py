@@ -76,10 +76,10 @@ class Finaliser:
         return self.kept.chunks
 
     def _counted(self) -> int:
-        chunks, more = self.kept.chunks or (), self.kept.more
-        if self.passes and not more:
-            return getattr(self._call.observation, "counted", len)(chunks)
-        return len(chunks) + more
+        kept = self.kept
+        if self.passes and not kept.more:
+            return getattr(self._call.observation, "counted", len)(kept.chunks or ())
+        return kept.total
 
     def finish(self, cause: str, error: BaseException | None = None) -> None:
         """End the scope; the first cause counts.
@@ -93,7 +93,7 @@ class Finaliser:
             return
         count = self._counted()
         if self._marks is not None:
-            self._marks.end()
+            self._marks.end(self.kept.total)
         facts: dict[str, Any] = {"end_cause": cause, "chunks": count}
         if count > KEPT_CHUNKS:
             facts["chunks_not_kept"] = count - KEPT_CHUNKS

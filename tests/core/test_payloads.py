@@ -26,6 +26,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from relay_core.payload_census import glance
 from relay_core.payloads import DEFAULT_LIMITS, Encoder, Frozen, Limits, freeze
 from relay_core.redaction import REDACTED, Redactor
 from relay_core.settings import Settings
@@ -676,6 +677,25 @@ def test_plain_json_is_unchanged(value):
 
 
 @settings(max_examples=200, deadline=None)
+@given(
+    TREES
+    | st.dictionaries(st.text(), TREES, max_size=4)
+    | st.lists(st.text(min_size=1_020, max_size=1_030), max_size=2)
+)
+def test_a_glance_has_seen_all_only_where_all_is_plain_and_short(value):
+    if type(value) in (dict, list, tuple) and glance(value) == 2:
+        below, atoms = [value], []
+        while below:
+            one = below.pop()
+            if type(one) in (dict, list, tuple):
+                assert len(one) <= 4
+                below += one.values() if type(one) is dict else one
+            else:
+                atoms.append(one)
+        assert {type(atom) for atom in atoms} <= {str, int, float, bool, type(None)}
+        assert max((len(atom) for atom in atoms if type(atom) is str), default=0) <= 1_024
+
+
 @given(st.dictionaries(KEYS, st.integers(-(2**63), 2**64 - 1), max_size=12))
 def test_no_entry_is_lost(value):
     found = tree_of(value, Encoder(redaction=Redactor(enabled=False)))
