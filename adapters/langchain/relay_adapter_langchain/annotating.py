@@ -6,10 +6,10 @@ as long as it is the same.
 
 from __future__ import annotations
 
-import operator
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
+from relay_adapter_langchain.conversations import same
 from relay_adapter_langchain.messages import message_view
 from relay_adapter_langchain.views import request_view, response_view
 from relay_core.annotations import annotated_request, annotated_response
@@ -68,7 +68,7 @@ def _messages(given: Any, encoder: Encoder) -> Frozen | None:
     if type(key) is not Frozen:
         return None
     before = key.heard
-    count = 0 if before is None or before[0] is not encoder else _shared(before[1], parts)
+    count = 0 if before is None or before[0] is not encoder else same(before[1], parts)
     if count == len(parts) == len(before[1] if before else ()):
         return before[2]
     found: list[Frozen] = before[2].value[:count] if before and count else []
@@ -81,12 +81,6 @@ def _messages(given: Any, encoder: Encoder) -> Frozen | None:
         row.base = (before[2], count)
     key.heard = (encoder, parts, row)
     return row
-
-
-def _shared(known: list[Frozen], parts: list[Frozen]) -> int:
-    """Count the parts at the beginning that are the same."""
-    same = list(map(operator.is_, known, parts))
-    return same.index(False) if False in same else len(same)
 
 
 def _read(part: Frozen, encoder: Encoder) -> Frozen:
