@@ -48,15 +48,17 @@ def annotated(phase: str, frozen: Any, encoder: Encoder) -> dict[str, Any] | Non
         return {"annotated_response": Frozen(annotated_response(response_view(data)))} if type(data) is dict else None
     data = frozen.value if type(frozen) is Frozen else frozen
     content = data.get("content") if type(data) is dict else None
-    whole = content
     if type(content) is Frozen:
         content = content.value
     if type(content) is not dict or "$relay" in content:
         return None
     messages = _messages(content.get("messages"), encoder)
-    if messages is None or len(encoder.json(whole)) > encoder.limits.max_bytes // 2:
+    if messages is None:
+        return None
+    rest = _rest(content)
+    if len(encoder.json(content["messages"])) + len(encoder.json(rest)) > encoder.limits.max_bytes // 2:
         return None  # perhaps something is left out of what observers see
-    return {"annotated_request": Frozen({"messages": messages, **beside(content, encoder)})}
+    return {"annotated_request": Frozen({"messages": messages, **_beside(rest, encoder)})}
 
 
 def _messages(given: Any, encoder: Encoder) -> Frozen | None:
@@ -95,7 +97,14 @@ def _read(part: Frozen, encoder: Encoder) -> Frozen:
 
 def beside(content: dict[str, Any], encoder: Encoder) -> dict[str, Any]:
     """Give what the view has beside the messages: usually the same as for the call before."""
-    rest = Frozen({name: value for name, value in content.items() if name != "messages"})
+    return _beside(_rest(content), encoder)
+
+
+def _rest(content: dict[str, Any]) -> Frozen:
+    return Frozen({name: value for name, value in content.items() if name != "messages"})
+
+
+def _beside(rest: Frozen, encoder: Encoder) -> dict[str, Any]:
     json = encoder.json(rest)
     rests = _rests.get(encoder)
     if rests is None:

@@ -37,6 +37,9 @@ _MESSAGES: Final = frozenset({AIMessage, AIMessageChunk, HumanMessage, SystemMes
 _DEPTH: Final = 6
 _FEW: Final = 8  # entries of a list
 _TEXT: Final = frozenset({str})
+_PARTS: Final = frozenset({Frozen})
+_REMEMBERED: Final = 64
+_rows: Final[dict[tuple[Frozen, ...], Frozen]] = {}
 _content: Final = attrgetter("content")
 
 
@@ -190,9 +193,26 @@ def _fixed(value: Any) -> Any:
     kind = type(value)
     if kind in _ATOMS or kind is Frozen:
         return value
-    if kind is list:
-        return Frozen([item if type(item) is Frozen else Frozen(freeze(item)) for item in value])
-    return Frozen(freeze(value))
+    if kind is dict:
+        own = dict(value)
+        if _TEXT.issuperset(map(type, own)) and _ATOMS.issuperset(map(type, own.values())):
+            return own  # such as usage
+    if kind is not list:
+        return Frozen(freeze(value))
+    if value and _PARTS.issuperset(map(type, value)):
+        return _same_row(tuple(value))
+    return Frozen([item if type(item) is Frozen else Frozen(freeze(item)) for item in value])
+
+
+def _same_row(parts: tuple[Frozen, ...]) -> Frozen:
+    """Give the list of these parts as one part; the tools of an agent come with each of its calls."""
+    row = _rows.get(parts)
+    if row is None:
+        row = Frozen(list(parts), shared=True)
+        if len(_rows) >= _REMEMBERED:
+            _rows.clear()
+        _rows[parts] = row
+    return row
 
 
 def later_result(result: Any) -> Any:
@@ -220,10 +240,7 @@ def later_reply(value: Any) -> Any:
 
 
 def _parted(shape: Any) -> Any:
-    """Freeze a response; its choices and the like as parts of their own."""
+    """Freeze what is beside the message of a response."""
     if type(shape) is not dict:
         return freeze(shape)
-    return {
-        name: _row([_all_fixed(choice) for choice in value]) if name == "choices" else _fixed(value)
-        for name, value in shape.items()
-    }
+    return {name: list(map(_all_fixed, value)) if name == "choices" else _fixed(value) for name, value in shape.items()}
