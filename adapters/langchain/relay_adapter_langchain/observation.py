@@ -173,7 +173,10 @@ class Start:
 
 def _is_fixed(metadata: Mapping[str, Any]) -> bool:
     """Tell whether nobody can change the values."""
-    if not _FIXED.issuperset(map(type, metadata.values())):
+    kinds = list(map(type, metadata.values()))
+    if _ATOMS.issuperset(kinds):
+        return True
+    if not _FIXED.issuperset(kinds):
         return False
     for value in metadata.values():  # noqa: SIM110  # a generator takes longer
         if type(value) is tuple and not _ATOMS.issuperset(map(type, value)):
