@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from relay_core.errors import CodecError, UsageError
 from relay_core.observation import shown_by
+from relay_core.payload_parts import Frozen
 from relay_core.scopes import UNSET, Scope
 
 if TYPE_CHECKING:
@@ -452,5 +453,7 @@ def llm_scope(
         shown = {k: v for k, v in headers.items() if str(k).lower() not in _SECRET_HEADERS} if headers else {}
     except AttributeError:
         raise UsageError(f"LLM call {name!r}: headers is a mapping, got {type(headers).__name__}") from None
-    data = {"headers": shown, "content": request}
+    data: Any = {"headers": shown, "content": request}
+    if type(request) is Frozen and not shown:
+        data = Frozen(data)  # there is nothing left to take a snapshot of
     return Scope().prepare(relay, name, category, parent, data, metadata, profile or {}, attributes, None, codec)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import time
 from itertools import count
+from struct import Struct
 
 __all__ = ["numbers", "parse_uuid", "uuid_of", "uuid_text"]
 
@@ -18,6 +19,7 @@ _VERSION_AND_VARIANT = (0x7 << 76) | (0b10 << 62)
 _UUID_LENGTH = 36
 _LOW_64 = (1 << 64) - 1
 _COUNTER_DIGITS = 10  # 40 bits
+_groups = Struct("8s4s4s4s12s").unpack
 
 numbers = count(1)  # drawn by `next`: a bound ``__next__`` costs four times as much
 _epochs: list[
@@ -56,8 +58,7 @@ def uuid_of(number: int, monotonic_ns: int) -> str:
 
 def uuid_text(value: int) -> str:
     """Write a 128-bit number as lower-case hyphenated UUID text."""
-    h = f"{value:032x}"
-    return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
+    return b"-".join(_groups(b"%032x" % value)).decode()
 
 
 def parse_uuid(text: object) -> str | None:

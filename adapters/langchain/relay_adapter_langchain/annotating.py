@@ -6,10 +6,10 @@ as long as it is the same.
 
 from __future__ import annotations
 
-import operator
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
+from relay_adapter_langchain.conversations import same
 from relay_adapter_langchain.messages import message_view
 from relay_adapter_langchain.views import request_view, response_view
 from relay_core.annotations import annotated_request, annotated_response
@@ -48,15 +48,17 @@ def annotated(phase: str, frozen: Any, encoder: Encoder) -> dict[str, Any] | Non
         return {"annotated_response": Frozen(annotated_response(response_view(data)))} if type(data) is dict else None
     data = frozen.value if type(frozen) is Frozen else frozen
     content = data.get("content") if type(data) is dict else None
-    whole = content
     if type(content) is Frozen:
         content = content.value
     if type(content) is not dict or "$relay" in content:
         return None
     messages = _messages(content.get("messages"), encoder)
-    if messages is None or len(encoder.json(whole)) > encoder.limits.max_bytes // 2:
+    if messages is None:
+        return None
+    rest = _rest(content)
+    if len(encoder.json(content["messages"])) + len(encoder.json(rest)) > encoder.limits.max_bytes // 2:
         return None  # perhaps something is left out of what observers see
-    return {"annotated_request": Frozen({"messages": messages, **beside(content, encoder)})}
+    return {"annotated_request": Frozen({"messages": messages, **_beside(rest, encoder)})}
 
 
 def _messages(given: Any, encoder: Encoder) -> Frozen | None:
@@ -68,7 +70,7 @@ def _messages(given: Any, encoder: Encoder) -> Frozen | None:
     if type(key) is not Frozen:
         return None
     before = key.heard
-    count = 0 if before is None or before[0] is not encoder else _shared(before[1], parts)
+    count = 0 if before is None or before[0] is not encoder else same(before[1], parts)
     if count == len(parts) == len(before[1] if before else ()):
         return before[2]
     found: list[Frozen] = before[2].value[:count] if before and count else []
@@ -83,12 +85,6 @@ def _messages(given: Any, encoder: Encoder) -> Frozen | None:
     return row
 
 
-def _shared(known: list[Frozen], parts: list[Frozen]) -> int:
-    """Count the parts at the beginning that are the same."""
-    same = list(map(operator.is_, known, parts))
-    return same.index(False) if False in same else len(same)
-
-
 def _read(part: Frozen, encoder: Encoder) -> Frozen:
     maker, known = part.reading or (None, None)
     if maker is not encoder or known is None:
@@ -101,7 +97,14 @@ def _read(part: Frozen, encoder: Encoder) -> Frozen:
 
 def beside(content: dict[str, Any], encoder: Encoder) -> dict[str, Any]:
     """Give what the view has beside the messages: usually the same as for the call before."""
-    rest = Frozen({name: value for name, value in content.items() if name != "messages"})
+    return _beside(_rest(content), encoder)
+
+
+def _rest(content: dict[str, Any]) -> Frozen:
+    return Frozen({name: value for name, value in content.items() if name != "messages"})
+
+
+def _beside(rest: Frozen, encoder: Encoder) -> dict[str, Any]:
     json = encoder.json(rest)
     rests = _rests.get(encoder)
     if rests is None:

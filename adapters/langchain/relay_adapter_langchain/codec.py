@@ -258,7 +258,10 @@ def named_model(model: Any) -> str | None:
 def _settings(request: Any) -> dict[str, Any]:
     """Parameters in force: the model object's own, and those of this request over them."""
     own = fields_of(request.model)
-    found: dict[str, Any] = {name: own[name] for name in _SETTINGS if isinstance(own.get(name), _NUMBERS)}
+    found: dict[str, Any] = {}
+    for name in _SETTINGS:
+        if name in own and isinstance(own[name], _NUMBERS):
+            found[name] = own[name]
     stop = own.get("stop")
     if isinstance(stop, list | str) and stop:
         found["stop"] = stop

@@ -31,7 +31,7 @@ _ANSWER: Final = frozenset({"role", "content", "tool_calls", "id"})
 _MESSAGE: Final = frozenset({"role", "content", "tool_calls", "tool_call_id", "name", "id"})
 _CALL: Final = frozenset({"name", "args", "id", "type"})
 _COUNTS: Final = frozenset({"input_tokens", "output_tokens", "total_tokens"})
-_rests: WeakKeyDictionary[Encoder, dict[bytes, dict[str, Any]]] = WeakKeyDictionary()
+_rests: WeakKeyDictionary[Encoder, dict[Any, dict[str, Any]]] = WeakKeyDictionary()
 
 
 def plain_views(phase: str, frozen: Any, encoder: Encoder) -> dict[str, Any] | None:
@@ -150,7 +150,7 @@ def _rest(content: Mapping[str, Any], encoder: Encoder) -> dict[str, Any] | None
     given = {name: value for name, value in content.items() if name != "messages"}
     if not given:
         return given
-    key = encoder.joint.packed_bytes(given)
+    key = tuple(given.items()) if _come_again(given) else encoder.joint.packed_bytes(given)
     if key is None:
         return None
     rests = _rests.get(encoder)
@@ -163,6 +163,14 @@ def _rest(content: Mapping[str, Any], encoder: Encoder) -> dict[str, Any] | None
             rests.clear()
         rests[key] = known
     return known
+
+
+def _come_again(given: Mapping[str, Any]) -> bool:
+    """Tell whether the same values are likely to be the same objects again, of which it is easy to tell."""
+    for value in given.values():
+        if type(value) is not str and not (type(value) is Frozen and value.shared):
+            return False
+    return True
 
 
 # -- responses -------------------------------------------------------------------------------------------------------

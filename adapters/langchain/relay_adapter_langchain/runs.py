@@ -163,11 +163,7 @@ class RunTable:
 
     def ambient(self) -> Run | None:
         """The run whose code runs here, as LangChain's own context tells it."""
-        config = sys.modules.get("langchain_core.runnables.config")
-        current: Any = config.var_child_runnable_config.get() if config is not None else None
-        if not current or not self._runs:
-            return None
-        return self.get(getattr(current.get("callbacks"), "parent_run_id", None))
+        return self.get(_named_here()) if self._runs else None
 
     def resolve(self) -> Scope | None:
         """The scope of the run whose code runs here; a resolver for `Relay.add_resolver`."""
@@ -181,7 +177,8 @@ class RunTable:
         names the fallback run itself, so a run that it names wins where the reported parent is an ancestor of it.
         """
         told = self.get(parent_run_id)
-        ambient = self.ambient()
+        named = _named_here()
+        ambient = told if named is parent_run_id else self.get(named)
         if ambient is None or ambient is told:
             return told
         if parent_run_id is None or (told is not None and ambient.is_under(told)):
@@ -283,6 +280,13 @@ class RunTable:
             run.parent.children.pop(run.key, None)
         if run.watch is not None:
             run.watch.runs.pop(run.key, None)
+
+
+def _named_here() -> UUID | None:
+    """Give the id of the run whose code runs here."""
+    config = sys.modules.get("langchain_core.runnables.config")
+    current: Any = config.var_child_runnable_config.get() if config is not None else None
+    return getattr(current.get("callbacks"), "parent_run_id", None) if current else None
 
 
 def _below(scope: Any, ancestor: Scope) -> bool:

@@ -18,7 +18,6 @@ from relay_adapter_langchain.conversations import (
     fields_of,
     frozen_message,
     frozen_messages,
-    messages_as_they_were,
 )
 from relay_core.payloads import Frozen, freeze
 
@@ -122,12 +121,10 @@ def llm_request(
         **fields: model, system, tools and so on; empty ones are left out.
     """
     request = {name: value for name, value in fields.items() if value}
-    if contents is not None:
-        request["messages"] = messages_as_they_were(messages, contents)
-    elif messages and isinstance(messages[0], str):
+    if contents is None and messages and isinstance(messages[0], str):
         request["messages"] = [{"role": "user", "content": prompt} for prompt in messages]
     else:
-        request["messages"] = frozen_messages(messages)
+        request["messages"] = frozen_messages(messages, contents)
     for name, value in params.items():
         if value is not None and name not in _NOISE and name not in request:
             request[name] = value

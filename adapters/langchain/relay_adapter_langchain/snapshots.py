@@ -22,7 +22,7 @@ from langchain_core.messages.base import TextAccessor
 from langchain_core.outputs import LLMResult
 from langchain_core.prompt_values import ChatPromptValue
 
-from relay_adapter_langchain.conversations import message_as_it_was, messages_as_they_were
+from relay_adapter_langchain.conversations import frozen_messages, look, message_as_it_was
 from relay_adapter_langchain.shapes import PARTS, llm_request, llm_result, parts_of, reply, shown
 from relay_core.observation import shown_by
 from relay_core.payloads import Frozen, freeze
@@ -35,7 +35,11 @@ __all__ = ["later", "later_reply", "later_request", "later_result", "later_shape
 _ATOMS: Final = frozenset({str, int, float, bool, type(None)})
 _MESSAGES: Final = frozenset({AIMessage, AIMessageChunk, HumanMessage, SystemMessage, ToolMessage})
 _DEPTH: Final = 6
+_FEW: Final = 8  # entries of a list
 _TEXT: Final = frozenset({str})
+_PARTS: Final = frozenset({Frozen})
+_REMEMBERED: Final = 64
+_rows: Final[dict[tuple[Frozen, ...], Frozen]] = {}
 _content: Final = attrgetter("content")
 
 
@@ -52,8 +56,8 @@ class _Many:
         self.messages = messages
         self.contents: list[Any] = list(map(_content, messages))
 
-    def shape(self) -> Frozen:
-        return messages_as_they_were(self.messages, self.contents)
+    def shape(self) -> Frozen | list[Frozen]:
+        return frozen_messages(self.messages, self.contents)
 
 
 class _Begun:
@@ -65,24 +69,26 @@ class _Begun:
         self.first = first
         self.rest = rest
 
-    def shape(self) -> Frozen:
-        first = self.first.shape()
-        made = _row([*first.value, *map(_shape, self.rest)])
-        made.base = (first, len(first.value))
+    def shape(self) -> Frozen | list[Any]:
+        first, rest = self.first.shape(), list(map(_shape, self.rest))
+        if type(first) is list:
+            return [*first, *rest]
+        made = _row([*first.value, *rest], len(first.value))
+        made.base = first.base or (first, len(first.value))  # nobody has written the messages alone
         return made
 
 
 class _One:
-    """A message with its fields at the time; it was just made and may get a name or an id."""
+    """A message as it was; it was just made and may get a name or an id."""
 
-    __slots__ = ("fields", "message")
+    __slots__ = ("message", "values")
 
     def __init__(self, message: BaseMessage) -> None:
         self.message = message
-        self.fields = dict(message.__dict__)
+        self.values = look(message)
 
-    def shape(self) -> Any:
-        return message_as_it_was(self.message, self.fields.get("content"), self.fields)
+    def shape(self) -> Frozen:
+        return message_as_it_was(self.message, self.values)
 
 
 def _kept(value: Any, depth: int) -> Any:
@@ -93,12 +99,7 @@ def _kept(value: Any, depth: int) -> Any:
         depth -= 1
         return {key: item if type(item) in _ATOMS else _kept(item, depth) for key, item in value.items()}
     if (kind is list or kind is tuple) and depth:
-        if not value or type(value[0]) not in _MESSAGES:
-            return [item if type(item) in _ATOMS else _kept(item, depth - 1) for item in value]
-        if _MESSAGES.issuperset(map(type, value)):
-            return _Many(list(value))
-        count = next(i for i, item in enumerate(map(type, value)) if item not in _MESSAGES)
-        return _Begun(_Many(list(value[:count])), [_kept(item, depth - 1) for item in value[count:]])
+        return _kept_list(value, depth - 1)
     if kind in _MESSAGES:
         return _One(value)
     if kind is ChatPromptValue:
@@ -110,20 +111,30 @@ def _kept(value: Any, depth: int) -> Any:
     raise _OtherwiseError
 
 
+def _kept_list(value: Any, depth: int) -> Any:
+    if not value or type(value[0]) not in _MESSAGES:
+        return [item if type(item) in _ATOMS else _kept(item, depth) for item in value]
+    items = list(value)  # another thread may change it
+    if _MESSAGES.issuperset(map(type, items)):
+        return _Many(items)
+    count = list(map(_MESSAGES.__contains__, map(type, items))).index(False)
+    return _Begun(_Many(items[:count]), [_kept(item, depth) for item in items[count:]])
+
+
 def _shape(kept: Any) -> Any:
-    """Make a payload of what was kept: what holds messages becomes a part of its own, so that it is easy to encode."""
+    """Make a payload of what was kept."""
     kind = type(kept)
     if kind is dict:
-        made = {key: item if type(item) in _ATOMS else _shape(item) for key, item in kept.items()}
-        return Frozen(made) if Frozen in map(type, made.values()) else made
+        return {key: item if type(item) in _ATOMS else _shape(item) for key, item in kept.items()}
     if kind is list:
         items = [item if type(item) in _ATOMS else _shape(item) for item in kept]
-        return _row(items) if Frozen in map(type, items) else items
+        return _row(items) if len(items) > _FEW and Frozen in map(type, items) else items
     return kept.shape() if kind in _SHAPES else kept
 
 
-def _row(items: list[Any]) -> Frozen:
-    return Frozen([item if type(item) is Frozen else Frozen(item) for item in items])
+def _row(items: list[Any], done: int = 0) -> Frozen:
+    """Make a list a part, of parts only, which is easy to encode; the first so many are parts already."""
+    return Frozen(items[:done] + [item if type(item) is Frozen else Frozen(item) for item in items[done:]])
 
 
 _SHAPES: Final = frozenset({_Many, _Begun, _One})
@@ -182,9 +193,26 @@ def _fixed(value: Any) -> Any:
     kind = type(value)
     if kind in _ATOMS or kind is Frozen:
         return value
-    if kind is list:
-        return Frozen([item if type(item) is Frozen else Frozen(freeze(item)) for item in value])
-    return Frozen(freeze(value))
+    if kind is dict:
+        own = dict(value)
+        if _TEXT.issuperset(map(type, own)) and _ATOMS.issuperset(map(type, own.values())):
+            return own  # such as usage
+    if kind is not list:
+        return Frozen(freeze(value))
+    if value and _PARTS.issuperset(map(type, value)):
+        return _same_row(tuple(value))
+    return Frozen([item if type(item) is Frozen else Frozen(freeze(item)) for item in value])
+
+
+def _same_row(parts: tuple[Frozen, ...]) -> Frozen:
+    """Give the list of these parts as one part; the tools of an agent come with each of its calls."""
+    row = _rows.get(parts)
+    if row is None:
+        row = Frozen(list(parts), shared=True)
+        if len(_rows) >= _REMEMBERED:
+            _rows.clear()
+        _rows[parts] = row
+    return row
 
 
 def later_result(result: Any) -> Any:
@@ -212,10 +240,7 @@ def later_reply(value: Any) -> Any:
 
 
 def _parted(shape: Any) -> Any:
-    """Freeze a response; its choices and the like as parts of their own."""
+    """Freeze what is beside the message of a response."""
     if type(shape) is not dict:
         return freeze(shape)
-    return {
-        name: _row([_all_fixed(choice) for choice in value]) if name == "choices" else _fixed(value)
-        for name, value in shape.items()
-    }
+    return {name: list(map(_all_fixed, value)) if name == "choices" else _fixed(value) for name, value in shape.items()}
