@@ -176,9 +176,12 @@ class Entry:
         _frame.set(self._frame)
         self._frame.inside = self._inside
 
-    def __exit__(self, *_: object) -> None:
-        self._frame.inside = False
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        frame = self._frame
+        frame.inside = False
         _frame.set(self._outer)
+        if kind is not None and frame.table is not None:
+            frame.table.drop(frame.run_id)  # LangChain does not tell of the end of a model or tool that was cancelled
 
 
 def close_now(source: Any) -> None:
