@@ -32,6 +32,7 @@ class Frame(Observation):
         kind: "llm" or "tool".
         name: of the call.
         call_id: the model's id of a tool call.
+        asked: the request that is under way: of a model with its messages, or the arguments of a tool.
         scope: the managed call's scope, once the real call runs.
         run_id: of the LangChain run that is bound to the call.
         table: where that run is open.
@@ -43,6 +44,7 @@ class Frame(Observation):
     """
 
     __slots__ = (
+        "asked",
         "attempts",
         "call_id",
         "failure",
@@ -56,10 +58,11 @@ class Frame(Observation):
         "table",
     )
 
-    def __init__(self, kind: str, name: str, call_id: str | None = None) -> None:
+    def __init__(self, kind: str, name: str, call_id: str | None = None, asked: Any = None) -> None:
         self.kind = kind
         self.name = name
         self.call_id = call_id
+        self.asked = asked
         self.scope: Scope | None = None
         self.run_id: UUID | None = None
         self.table: RunTable | None = None
@@ -89,6 +92,19 @@ class Frame(Observation):
     def is_same_tool(self, name: str, call_id: str | None) -> bool:
         """Tell whether a tool call with this name and id is this very call."""
         return self.call_id == call_id if self.call_id and call_id else self.name == name
+
+    def is_same_call(self, other: Frame) -> bool:
+        """Tell whether a layer further in is about to make this very call, and not one that a layer between them makes.
+
+        Layers between may put another model in its place or edit what it is asked, but hardly both at once.
+        """
+        if self.asked is None or other.asked is None:
+            return self.kind != "tool" or self.is_same_tool(other.name, other.call_id)
+        if self.kind != "tool":
+            return self.asked.model is other.asked.model or _are_same(_messages(self.asked), _messages(other.asked))
+        if self.call_id and other.call_id:
+            return self.call_id == other.call_id
+        return self.name == other.name and _is_equal(self.asked, other.asked)
 
     def is_busy(self) -> bool:
         """Tell whether the call's own work goes on, so that what starts now is a call of its own."""
@@ -160,9 +176,12 @@ class Entry:
         _frame.set(self._frame)
         self._frame.inside = self._inside
 
-    def __exit__(self, *_: object) -> None:
-        self._frame.inside = False
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        frame = self._frame
+        frame.inside = False
         _frame.set(self._outer)
+        if kind is not None and frame.table is not None:
+            frame.table.drop(frame.run_id)  # LangChain does not tell of the end of a model or tool that was cancelled
 
 
 def close_now(source: Any) -> None:
@@ -223,9 +242,25 @@ class around_call:  # noqa: N801  # used as a function
 
 
 def _is_managed(claim: Claim, outer: Frame | None, frame: Frame) -> bool:
-    if outer is not None and outer.is_busy():
-        return False
+    if outer is not None:
+        return not outer.is_busy() and outer.is_same_call(frame)
     if frame.kind != "tool":
         return True
-    known = outer or Frame("tool", claim.scope.name, (claim.scope.profile or {}).get("tool_call_id"))
-    return known.is_same_tool(frame.name, frame.call_id)
+    known = Frame("tool", claim.scope.name, (claim.scope.profile or {}).get("tool_call_id"))
+    return known.is_same_call(frame)
+
+
+def _messages(asked: Any) -> list[Any]:
+    system = asked.system_message
+    return list(asked.messages) if system is None else [system, *asked.messages]
+
+
+def _are_same(left: list[Any], right: list[Any]) -> bool:
+    return len(left) == len(right) and all(one is other for one, other in zip(left, right, strict=True))
+
+
+def _is_equal(left: Any, right: Any) -> bool:
+    try:
+        return bool(left == right)
+    except Exception:  # noqa: BLE001  # the program's own objects; policy runs once more then
+        return False

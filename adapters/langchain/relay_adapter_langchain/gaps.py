@@ -1,4 +1,4 @@
-"""Where a node of a graph still reaches a model or tool that is not under policy."""
+"""Where a chain or a node of a graph still reaches a model or tool that is not under policy."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _Place = tuple[str, Any]  # how it is reached, and what
 
 
 def gaps_of(parts: Iterable[Any], checked: Collection[int] = ()) -> list[str]:
-    """Tell which models and tools that are not under policy are reached from what a node runs.
+    """Tell which models and tools that are not under policy are reached from what a chain or a node runs.
 
     Args:
-        parts: what the node runs.
+        parts: the chain, or what the node runs.
         checked: ids of graphs that need no look.
 
     Returns:
@@ -54,7 +54,7 @@ class _Search:
         self._seen[key] = found
         if isinstance(found, BaseLanguageModel | BaseTool) and not isinstance(found, Controlled):
             if not (in_tool and isinstance(found, BaseTool)):
-                self.gaps.append(f"{type(found).__name__} {_called(found)}{where or 'as the node itself'}")
+                self.gaps.append(f"{type(found).__name__} {_called(found)}{where or 'as a part of it'}")
             return
         if isinstance(found, BaseTool):
             for name, value in _held_by_tool(found):

@@ -62,9 +62,10 @@ class ToolGate:
         if relay.disabled:
             return handler(request)
         call = request.tool_call
-        frame = Frame("tool", call["name"], call.get("id"))
+        frame = Frame("tool", call["name"], call.get("id"), call["args"])
 
         def real(args: Any) -> Any:
+            frame.asked = args
             with frame.entered(relay):
                 return handler(_with_args(request, args))
 
@@ -82,9 +83,10 @@ class ToolGate:
         if relay.disabled:
             return await handler(request)
         call = request.tool_call
-        frame = Frame("tool", call["name"], call.get("id"))
+        frame = Frame("tool", call["name"], call.get("id"), call["args"])
 
         async def real(args: Any) -> Any:
+            frame.asked = args
             with frame.entered(relay):
                 return await handler(_with_args(request, args))
 

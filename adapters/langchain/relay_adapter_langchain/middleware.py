@@ -63,9 +63,10 @@ class RelayMiddleware(ToolGate, AgentMiddleware):
         relay = self.relay
         if relay.disabled:
             return handler(request)
-        frame = Frame("llm", _model_name(request))
+        frame = Frame("llm", _model_name(request), asked=request)
 
         def real(edited: ModelRequest) -> Any:
+            frame.asked = edited
             with frame.entered(relay):
                 return handler(edited)
 
@@ -82,9 +83,10 @@ class RelayMiddleware(ToolGate, AgentMiddleware):
         relay = self.relay
         if relay.disabled:
             return await handler(request)
-        frame = Frame("llm", _model_name(request))
+        frame = Frame("llm", _model_name(request), asked=request)
 
         async def real(edited: ModelRequest) -> Any:
+            frame.asked = edited
             with frame.entered(relay):
                 return await handler(edited)
 

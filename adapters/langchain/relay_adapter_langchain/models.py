@@ -86,7 +86,7 @@ class _Managed:
         self.given = given
         self.given_options = options
         self.call = ModelCall.of(model, given, options)
-        self.frame = Frame("llm", model.get_name())
+        self.frame = Frame("llm", model.get_name(), asked=self.call)
         self.result: Any = None
 
     def edited(self, call: ModelCall) -> tuple[Any, dict[str, Any], Any]:
@@ -99,6 +99,7 @@ class _Managed:
             raise UsageError(
                 f"the request of a wrapped model is a ModelCall, not {type(call).__name__}; use call.request.override()"
             )
+        self.frame.asked = call
         other = None if call.model is self.call.model else call.model
         return call.input(self.call, self.given), call.options(self.call, self.given_options), other
 

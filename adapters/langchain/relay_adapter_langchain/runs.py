@@ -225,6 +225,12 @@ class RunTable:
         for run in filter(None, map(self._runs.get, keys)):
             self._abandon([*run.descendants(), run], "cancelled")
 
+    def drop(self, run_id: UUID | None) -> None:
+        """End a run that cannot go on, if it is open still, and what is open below it."""
+        run = self.get(run_id)
+        if run is not None:
+            self._abandon([*run.descendants(), run], "cancelled")
+
     def settle(self, run: Run, *, cancelled: bool) -> None:
         """Deal with what is open below a run that has ended."""
         if not run.children:

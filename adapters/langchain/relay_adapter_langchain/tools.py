@@ -71,12 +71,13 @@ class _Managed:
     def __init__(self, tool: Any, policy: Policy, args: Any, call_id: str | None) -> None:
         self.policy = policy
         self.args = args
-        self.frame = Frame("tool", tool.name, call_id)
         self.request = _without_injected(tool, args)
+        self.frame = Frame("tool", tool.name, call_id, self.request)
         self.result: Any = None
 
     def edited(self, request: Any) -> Any:
         """Give the arguments for an edited request: `args` itself where nothing was changed."""
+        self.frame.asked = request
         if request is self.request:
             return self.args
         if type(self.args) is not dict or not isinstance(request, dict):

@@ -4,12 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import warnings
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from operator import itemgetter
 from typing import Any
 
 from langchain.agents import create_agent
-from langchain.agents.middleware import AgentMiddleware, ModelFallbackMiddleware, ModelRetryMiddleware
+from langchain.agents.middleware import (
+    AgentMiddleware,
+    ClearToolUsesEdit,
+    ContextEditingMiddleware,
+    HumanInTheLoopMiddleware,
+    LLMToolEmulator,
+    LLMToolSelectorMiddleware,
+    ModelCallLimitMiddleware,
+    ModelFallbackMiddleware,
+    ModelRetryMiddleware,
+    PIIMiddleware,
+    SummarizationMiddleware,
+    TodoListMiddleware,
+    ToolCallLimitMiddleware,
+    ToolRetryMiddleware,
+)
 from langchain.agents.structured_output import ToolStrategy
 from langchain_core.callbacks import dispatch_custom_event
 from langchain_core.documents import Document
@@ -396,9 +413,117 @@ def an_agent_with_other_middleware(p):
     return sorted(agent.get_graph().nodes), list(agent.stream(go(), p.config, stream_mode="updates"))
 
 
+def an_agent_that_sums_up(p):
+    spare = p.wrap(Scripted(body=lambda _: AIMessage("in short", id="s")))
+    short = SummarizationMiddleware(spare, trigger=("messages", 4), keep=("messages", 2))
+    agent = p.agent("one", "two", middleware=[short], checkpointer=InMemorySaver())
+    config: Any = {**p.config, "configurable": {"thread_id": "t"}}
+    history = [HumanMessage(str(n), id=f"q{n}") for n in range(5)]
+    first = agent.invoke({"messages": history}, config)
+    return first, list(agent.stream(go(), config, stream_mode=["updates", "messages"]))
+
+
+def an_agent_that_is_approved(p):
+    asked = calls(("add", {"a": 1, "b": 2}), ("add", {"a": 3, "b": 4}))
+    people = HumanInTheLoopMiddleware(interrupt_on={"add": True})
+    agent = p.agent(asked, "done", tools=[add], middleware=[people], checkpointer=InMemorySaver())
+    config: Any = {**p.config, "configurable": {"thread_id": "t"}}
+    state = agent.invoke(go(), config)
+    edited = {"type": "edit", "edited_action": {"name": "add", "args": {"a": 7, "b": 7}}}
+    decided = {"decisions": [edited, {"type": "reject", "message": "no"}]}
+    return [found.value for found in state["__interrupt__"]], agent.invoke(Command(resume=decided), config)
+
+
+def an_agent_with_a_plan(p):
+    plan = calls(("write_todos", {"todos": [{"content": "c", "status": "pending"}]}))
+    return p.agent(plan, "done", middleware=[TodoListMiddleware()]).invoke(go(), p.config)
+
+
+def an_agent_with_limits(p):
+    limits = [ModelCallLimitMiddleware(run_limit=3), ToolCallLimitMiddleware(run_limit=2)]
+    again = [calls(("add", {"a": 1, "b": n})) for n in range(4)]
+    return p.agent(*again, tools=[add], middleware=limits).invoke(go(), p.config)
+
+
+def an_agent_that_hides_addresses(p):
+    hide = PIIMiddleware("email", strategy="redact", apply_to_output=True)
+    said = {"messages": [HumanMessage("mail to a@example.org", id="h1")]}
+    return p.agent(AIMessage("to b@example.org", id="a"), middleware=[hide]).invoke(said, p.config)
+
+
+def an_agent_that_tries_tools_again(p):
+    failures = [ConnectionError("down")]
+
+    @tool
+    def flaky(n: int) -> int:
+        """Fail once."""
+        if failures:
+            raise failures.pop()
+        return n
+
+    again = ToolRetryMiddleware(max_retries=2, initial_delay=0.0, jitter=False)
+    return p.agent(calls(("flaky", {"n": 1})), "done", tools=[flaky], middleware=[again]).invoke(go(), p.config)
+
+
+class Choosing(Scripted):
+    """A model that takes any form."""
+
+    def bind_tools(self, tools, **kwargs):
+        return self
+
+
+def an_agent_that_chooses_tools(p):
+    choice = calls(("ToolSelectionResponse", {"tools": ["add"]}))
+    choose = LLMToolSelectorMiddleware(model=p.wrap(Choosing(body=lambda _: choice)), max_tools=1)
+    return p.agent("done", tools=[add, fail], middleware=[choose]).invoke(go(), p.config)
+
+
+def an_agent_whose_tools_are_played(p):
+    play = LLMToolEmulator(model=p.wrap(Scripted(body=lambda _: "played")))
+    return p.agent(calls(("add", {"a": 1, "b": 2})), "done", tools=[add], middleware=[play]).invoke(go(), p.config)
+
+
+def an_agent_that_forgets(p):
+    forget = ContextEditingMiddleware(edits=[ClearToolUsesEdit(trigger=1, keep=0)])
+    return p.agent(calls(("add", {"a": 1, "b": 2})), "done", tools=[add], middleware=[forget]).invoke(go(), p.config)
+
+
+def plain(event):
+    """Give an event of a stream without its times."""
+    if isinstance(event, dict):
+        return {name: plain(value) for name, value in event.items() if name != "timestamp"}
+    return [plain(item) for item in event] if isinstance(event, list | tuple) else event
+
+
+async def streamed_events_of_version_1(p):
+    agent = p.agent(calls(("later", {"n": 1})), "done", tools=[later])
+    with quiet():
+        return [event async for event in agent.astream_events(go(), p.config, version="v1")]
+
+
+def streamed_events_of_version_3(p):
+    agent = p.agent(calls(("add", {"a": 1, "b": 2})), "done", tools=[add])
+    with quiet():
+        return [plain(event) for event in agent.stream_events(go(), p.config, version="v3")]
+
+
+async def async_streamed_events_of_version_3(p):
+    agent = p.agent(calls(("later", {"n": 1})), "done", tools=[later])
+    with quiet():
+        stream = await agent.astream_events(go(), p.config, version="v3")
+        return [plain(event) async for event in stream]
+
+
+@contextmanager
+def quiet():
+    with warnings.catch_warnings():  # old and new versions are warned of
+        warnings.simplefilter("ignore")
+        yield
+
+
 PROGRAMS = [
     found
     for name, found in list(globals().items())
     if callable(found) and getattr(found, "__module__", "") == __name__ and not name[0].isupper()
-    if name not in ("calls", "go", "add", "fail", "ask", "later")
+    if name not in ("calls", "go", "add", "fail", "ask", "later", "plain", "quiet")
 ]

@@ -9,14 +9,14 @@ import threading
 import pytest
 from langchain.agents import create_agent
 from langchain.agents.middleware import AgentMiddleware, ModelFallbackMiddleware, ToolRetryMiddleware
-from langchain_core.messages import AIMessageChunk, ToolMessage
+from langchain_core.messages import AIMessageChunk, HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command, interrupt
 
 import relay_core
-from relay_adapter_langchain import RelayCallbackHandler, RelayMiddleware
+from relay_adapter_langchain import RelayCallbackHandler, RelayMiddleware, wrap_model, wrap_tool
 from relay_core.testing.fake_provider import Failure, FakeProvider, Reply, Tokens, ToolCall
 from tests.waiting import until
 
@@ -276,6 +276,74 @@ def test_other_middleware_inside_gives_attempts_of_one_call(observed, provider):
     llm = observed.one("llm")
     assert llm.profile["model_name"] == "m-2"
     assert len(observed.marks("attempt")) == 1
+
+
+@pytest.mark.parametrize("way", ["sync", "async"])
+@pytest.mark.parametrize("kind", ["llm", "tool"])
+def test_calls_that_other_middleware_makes_inside_are_under_policy_too(observed, scripted, kind, way):
+    """A helper that is asked between us and the call is another call, though it runs while ours is open."""
+    asked = []
+    observed.relay.register("guardrail", lambda call: asked.append(str(call.view.last_user_text())), target="llm")
+    observed.relay.register("guardrail", lambda call: asked.append(call.request), target="tool")
+    provider = scripted(turns(ToolCall("add", {"a": 1, "b": 2})))
+    helper, sums = wrap_model(model(provider), observed.relay), wrap_tool(add, observed.relay)
+
+    class Helped(AgentMiddleware):
+        def wrap_model_call(self, request, handler):
+            if kind == "llm":
+                helper.invoke([HumanMessage("which tools?")])
+            return handler(request)
+
+        async def awrap_model_call(self, request, handler):
+            if kind == "llm":
+                await helper.ainvoke([HumanMessage("which tools?")])
+            return await handler(request)
+
+        def wrap_tool_call(self, request, handler):
+            if kind == "tool":
+                assert sums.invoke({"a": 4, "b": 5}) == 9
+            return handler(request)
+
+        async def awrap_tool_call(self, request, handler):
+            if kind == "tool":
+                assert await sums.ainvoke({"a": 4, "b": 5}) == 9
+            return await handler(request)
+
+    parts = [RelayMiddleware(observed.relay), Helped()]
+    one = create_agent(wrap_model(model(provider), observed.relay), tools=[sums], middleware=parts)
+    given = {"messages": "go"}
+    result = one.invoke(given) if way == "sync" else asyncio.run(one.ainvoke(given))
+    assert [m.content for m in result["messages"][2:]] == ["3", "done"]
+    args = {"a": 1, "b": 2}
+    if kind == "llm":
+        assert asked == ["go", "which tools?", args, "go", "which tools?"]
+    else:
+        assert asked == ["go", args, {"a": 4, "b": 5}, "go"]
+    inner = observed.scopes(kind)[1]
+    assert observed.scopes(kind)[0].uuid == inner.parent
+    assert observed.marks("attempt") == []
+
+
+def test_wrapped_models_and_tools_that_other_middleware_puts_in_place_are_asked_about_once(observed, scripted):
+    asked = []
+    observed.relay.register("guardrail", lambda call: asked.append(call.kind), target="llm")
+    observed.relay.register("guardrail", lambda call: asked.append(call.kind), target="tool")
+    provider = scripted(turns(ToolCall("add", {"a": 1, "b": 2})))
+    other, sums = wrap_model(model(provider), observed.relay), wrap_tool(add, observed.relay)
+
+    class Placing(AgentMiddleware):
+        def wrap_model_call(self, request, handler):
+            return handler(request.override(model=other))
+
+        def wrap_tool_call(self, request, handler):  # runs the tool by itself, without the id of the call
+            call = request.tool_call
+            return ToolMessage(str(sums.invoke(call["args"])), tool_call_id=call["id"], name=call["name"])
+
+    parts = [RelayMiddleware(observed.relay), Placing()]
+    one = create_agent(model(provider), tools=[add], middleware=parts)
+    assert [m.content for m in one.invoke({"messages": "go"})["messages"][2:]] == ["3", "done"]
+    assert asked == ["llm", "tool", "llm"]
+    assert (len(observed.scopes("llm")), len(observed.scopes("tool"))) == (2, 1)
 
 
 def test_other_middleware_outside_gives_calls_of_their_own(observed, scripted):

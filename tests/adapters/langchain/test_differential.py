@@ -9,9 +9,13 @@ from typing import Any
 
 import pytest
 from langchain_core.documents import Document
-from langchain_core.messages import BaseMessage
+from langchain_core.language_models import GenericFakeChatModel
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.runnables import RunnableLambda
+from langchain_core.tools import tool
 
 from relay_adapter_langchain import RelayCallbackHandler, RelayMiddleware, wrap
+from tests.adapters.langchain.models import Scripted
 from tests.adapters.langchain.programs import PROGRAMS, Parts
 
 _MADE_UP = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{32}|0x[0-9a-f]+")
@@ -77,10 +81,69 @@ def test_there_are_enough_programs():
     assert len(PROGRAMS) >= 30
 
 
-@pytest.mark.parametrize("way", ["observed", "handler", "middleware", "wrapped", "everything"])
+WAYS = ["observed", "handler", "middleware", "wrapped", "everything"]
+
+
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.__name__)
 def test_a_program_does_the_same(request, program, way):
     bare = outcome(program, Parts())
     trace = request.getfixturevalue("trace" if way in ("handler", "middleware") else "observed")
     assert outcome(program, parts_of(way, trace)) == bare
+    assert trace.events
+
+
+class Streaming(GenericFakeChatModel):
+    """Keeps the chunks that it makes."""
+
+    made: list[Any] = []
+
+    def _stream(self, *args, **kwargs):
+        for chunk in super()._stream(*args, **kwargs):
+            self.made.append(chunk.message)
+            yield chunk
+
+
+def caught(work):
+    try:
+        work()
+    except Exception as error:
+        return error
+    raise AssertionError("it has not failed")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_objects_are_the_very_same(request, way):
+    trace = request.getfixturevalue("trace" if way in ("handler", "middleware") else "observed")
+    parts = parts_of(way, trace)
+    answer, given, failure = AIMessage("hi", id="a"), object(), ZeroDivisionError("mine")
+
+    @tool
+    def give(fails: bool) -> Any:
+        """Give or fail."""
+        if fails:
+            raise failure
+        return given
+
+    def fails(_):
+        raise failure
+
+    wrapped, model = parts.wrap(give), parts.wrap(Scripted(body=lambda _: answer))
+    assert model.invoke("x", parts.config) is answer
+    assert all(found is answer for found in model.batch(["x", "y"], parts.config))
+    assert (RunnableLambda(lambda q: q) | model).invoke("x", parts.config) is answer
+    assert wrapped.invoke({"fails": False}, parts.config) is given
+    streaming = parts.wrap(Streaming(messages=iter([AIMessage("one two")])))
+    chunks = list(streaming.stream("x", parts.config))
+    assert len(chunks) >= 3
+    assert all(chunk in map(id, streaming.made) for chunk in map(id, chunks[:3]))
+    failing = parts.wrap(Scripted(body=fails))
+    assert caught(lambda: wrapped.invoke({"fails": True}, parts.config)) is failure
+    assert caught(lambda: failing.invoke("x", parts.config)) is failure
+    assert caught(lambda: list(failing.stream("x", parts.config))) is failure
+    assert caught(lambda: RunnableLambda(fails).invoke("x", parts.config)) is failure
+    assert failing.batch(["x"], parts.config, return_exceptions=True)[0] is failure
+    assert RunnableLambda(lambda _: given).batch(["x", "y"], parts.config) == [given, given]
+    agent = parts.agent(answer)
+    assert agent.invoke({"messages": [HumanMessage("go")]}, parts.config)["messages"][-1] is answer
     assert trace.events

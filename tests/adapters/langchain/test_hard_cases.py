@@ -24,7 +24,7 @@ from langgraph.types import Command, interrupt
 from pydantic import BaseModel
 
 import relay_core
-from relay_adapter_langchain import RelayCallbackHandler, instrument, uninstrument
+from relay_adapter_langchain import RelayCallbackHandler, instrument, uninstrument, wrap
 from tests.adapters.langchain.models import Hanging, Scripted
 from tests.waiting import until
 
@@ -113,6 +113,18 @@ async def test_a_cancelled_call(observed, kind, inside):
         await task
     await until(lambda: not len(observed.table()))
     assert statuses(observed, kind) == ["cancelled"] * count
+
+
+@pytest.mark.parametrize("kind", ["llm", "tool"])
+async def test_a_call_under_policy_that_takes_too_long(observed, kind):
+    """The task itself is not cancelled, and LangChain tells nothing; but whoever manages the call knows its end."""
+    work: Any = wrap(Hanging() if kind == "llm" else wait_forever, observed.relay)
+    for _ in range(3):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await work.ainvoke("x" if kind == "llm" else {"n": 1})
+    assert len(observed.table()) == 0
+    assert statuses(observed, kind) == ["cancelled"] * 3
 
 
 def test_a_failure_beside_others_sync(observed):

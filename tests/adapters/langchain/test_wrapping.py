@@ -5,15 +5,27 @@ from __future__ import annotations
 import asyncio
 import copy
 import pickle
+import warnings
 from typing import Annotated, Any
 
 import pytest
 from langchain.agents import create_agent
+from langchain_core._api.deprecation import LangChainDeprecationWarning
+from langchain_core.chat_history import InMemoryChatMessageHistory
 from langchain_core.language_models import FakeListLLM, FakeStreamingListLLM, GenericFakeChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
-from langchain_core.runnables import ConfigurableField, RunnableLambda
+from langchain_core.runnables import (
+    ConfigurableField,
+    RouterRunnable,
+    Runnable,
+    RunnableBranch,
+    RunnableGenerator,
+    RunnableLambda,
+    RunnablePassthrough,
+)
+from langchain_core.runnables.history import RunnableWithMessageHistory
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 from langgraph.graph import START, MessagesState, StateGraph
@@ -581,6 +593,104 @@ def test_wrap_finds_models_and_tools_in_chains(observed):
     assert sorted(asked) == ["GenericFakeChatModel", "add"]
     assert chain.steps[0] is prompt
     assert type(wrap({"tools": [add]}, observed.relay)["tools"][0]) is not type(add)
+
+
+MODEL = Scripted(body=str.upper)
+
+
+def by_global(text):
+    return MODEL.invoke(text).content
+
+
+class Own(Runnable):
+    """A part that the program has made."""
+
+    def __init__(self, model):
+        self.model = model
+
+    def invoke(self, input, config=None, **kwargs):  # noqa: A002  # LangChain's name
+        return self.model.invoke(input, config).content
+
+
+def by_generator(model):
+    def said(parts):
+        for part in parts:
+            yield model.invoke(part).content
+
+    async def asaid(parts):
+        async for part in parts:
+            yield (await model.ainvoke(part)).content
+
+    return RunnableGenerator(said, asaid)
+
+
+def by_key(model):
+    return RunnableLambda(lambda text: {"key": "loud", "input": text}) | RouterRunnable({"loud": model})
+
+
+def with_history(model):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LangChainDeprecationWarning)
+        history = InMemoryChatMessageHistory()
+        return RunnableWithMessageHistory(model, lambda _: history)
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+@pytest.mark.parametrize(
+    "made",
+    [
+        by_generator,
+        by_key,
+        with_history,
+        lambda model: RunnablePassthrough(asking(model)),
+        lambda model: RunnableLambda(asking(model)),
+        lambda model: model.with_listeners(on_start=lambda run: None),
+        lambda model: RunnableLambda(lambda text: [text]) | model.map(),
+        lambda model: RunnableBranch((bool, model), RunnablePassthrough()),
+        lambda model: RunnableLambda(lambda text: model),
+    ],
+)
+def test_every_part_of_a_chain_is_under_policy(observed, made, mode):
+    no_secrets(observed.relay)
+    chain = wrap(made(Scripted(body=str.upper)), observed.relay)
+    config: Any = {"configurable": {"session_id": "s"}}
+    with pytest.raises(relay_core.Blocked):
+        chain.invoke("a secret", config) if mode == "sync" else asyncio.run(chain.ainvoke("a secret", config))
+    chain.invoke("hi", config) if mode == "sync" else asyncio.run(chain.ainvoke("hi", config))
+    assert len(observed.scopes("llm")) == 1
+
+
+def asking(model):
+    return lambda text: model.invoke(text).content
+
+
+@pytest.mark.parametrize(
+    ("part", "told"),
+    [
+        (RunnableLambda(by_global), "Scripted as global 'MODEL.invoke' of"),
+        (RunnablePassthrough() | RunnableLambda(by_global), "Scripted as global 'MODEL.invoke' of"),
+        (Own(MODEL) | StrOutputParser(), "Scripted as a part of it"),
+        (RunnableLambda(MODEL.invoke) | StrOutputParser(), "Scripted as a part of it"),
+    ],
+)
+def test_a_chain_that_reaches_a_model_elsewhere_is_refused(observed, part, told):
+    asked = []
+    observed.relay.register("guardrail", lambda given: asked.append(given.name), target="llm")
+    for chain in (part, part | Scripted(body=str.upper), {"answer": part, "sum": add}):
+        with pytest.raises(relay_core.UsageError, match=f"all of it under policy: {told}.*wrap_model"):
+            wrap(chain, observed.relay)
+    chain = part | wrap(Scripted(body=str.title), observed.relay)  # such a chain can still be made by hand
+    assert chain.invoke("hi").content == "Hi"
+    assert asked == ["Scripted"]
+
+
+def test_a_chain_whose_gaps_are_wrapped_by_hand_is_taken(observed, monkeypatch):
+    no_secrets(observed.relay)
+    monkeypatch.setitem(globals(), "MODEL", wrap_model(MODEL, observed.relay))
+    chain = wrap(RunnableLambda(by_global) | chat("hi"), observed.relay)
+    assert chain.invoke("hello").content == "hi"
+    with pytest.raises(relay_core.Blocked):
+        chain.invoke("a secret")
 
 
 @pytest.mark.parametrize(
