@@ -342,6 +342,22 @@ def test_a_decorated_generator_that_fails(rec, echo):
     assert rec.shape() == ["+function gen", "*cleanup", "-function gen error"]
 
 
+async def test_a_decorated_generator_that_cannot_be_called_has_an_end(rec):
+    @rec.relay.scope("gen")
+    def gen(item):
+        yield item
+
+    @rec.relay.scope("agen")
+    async def agen(item):
+        yield item
+
+    with pytest.raises(TypeError, match="item"):
+        next(gen())
+    with pytest.raises(TypeError, match="item"):
+        await anext(agen())
+    assert rec.shape() == ["+function gen", "-function gen error", "+function agen", "-function agen error"]
+
+
 def test_a_failing_cleanup_is_an_error(rec):
     @rec.relay.scope("gen")
     def gen():
