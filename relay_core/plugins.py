@@ -184,8 +184,11 @@ class PluginHost:
             PluginError: the plugin is wrong or fails to start; nothing of it is left.
             ConfigError: its configuration is wrong.
             DuplicateName: a plugin with this name is registered or active.
+            UsageError: its name is no text.
         """
         wanted = name or _name_of(plugin)
+        if not isinstance(wanted, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # users pass anything
+            raise UsageError(f"a plugin's name is text, got {wanted!r}")
         self._check_open()
         other = self._slot(wanted)
         with self._lock:

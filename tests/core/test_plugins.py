@@ -292,6 +292,12 @@ def test_a_schema_that_is_none_is_refused(host):
         host.register(made, name="s")
 
 
+def test_a_name_that_is_no_text_is_refused_and_leaves_nothing(host):
+    with pytest.raises(relay.UsageError, match="a plugin's name is text, got 3"):
+        host.register(Guard(), name=3)
+    assert [record.name for record in host.records() if record.source == "code"] == []
+
+
 def test_names_are_unique_and_free_again_after_removal(host):
     handle = host.register(Guard(), name="g")
     with pytest.raises(relay.DuplicateName, match="plugin 'g' is registered already"):
