@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
+import sys
 import threading
 from typing import TYPE_CHECKING, Any, Self
 
@@ -35,6 +36,12 @@ class BoundExecutor:
     """A thread executor whose work runs under the submitter's scope; everything else is the executor's own."""
 
     def __init__(self, relay: Relay, executor: Any) -> None:
+        processes: Any = sys.modules.get("concurrent.futures.process")
+        if processes is not None and isinstance(executor, processes.ProcessPoolExecutor):
+            raise UsageError(
+                "wrap_executor takes an executor of threads; to a process, pass relay.inject() as an argument of the "
+                "work, which begins with relay.extract(carrier)"
+            )
         self._relay = relay
         self._executor = executor
 
