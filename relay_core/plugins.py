@@ -227,6 +227,11 @@ class PluginHost:
         """
         return [line for entry in entries for line in self._prepare(self._slot(entry.name), entry, origins or {})]
 
+    def section_problems(self, entries: Iterable[PluginEntry], origins: Mapping[str, Origin]) -> list[str]:
+        """Do the same with the plugins that are installed; for a host of its own."""
+        installed = {record.name for record in self.discover()}
+        return self.prepare([entry for entry in entries if entry.name in installed], origins)
+
     def _prepare(self, slot: Slot, entry: PluginEntry, origins: Mapping[str, Origin]) -> list[str]:
         if slot.entry != entry:
             self.deactivate(entry.name)
@@ -404,9 +409,7 @@ def configure(
         >>> configure(relay.Relay(), os.devnull, {"queue.max_events": 10}).settings.queue.max_events
         10
     """
-    from relay_core.config import load  # noqa: PLC0415  # reads files; plugins registered in code need none
-
-    config = load(path, overrides=overrides)
+    config = load_config(relay, path, overrides)
     settings = config.settings
     if relay._encoder is not None and _limits(settings) != _limits(relay.settings):
         raise UsageError("relay.configure() comes after the first subscriber; call it before anything subscribes")
@@ -423,6 +426,28 @@ def configure(
     if config.origins["adapters.enable"].layer != "default":
         relay.adapters.autoload()
     return config
+
+
+def load_config(
+    relay: Relay, path: str | os.PathLike[str] | None = None, overrides: Mapping[str, Any] | None = None
+) -> Config:
+    """Load the configuration; an error about Relay's own settings lists the problems of plugins' sections too.
+
+    Args:
+        relay: the runtime; it stays as it is.
+        path: a configuration file to use instead of those found.
+        overrides: values from code.
+
+    Raises:
+        ConfigError: there are problems in Relay's own settings.
+    """
+    from relay_core.config import load  # noqa: PLC0415  # reads files; plugins registered in code need none
+
+    try:
+        return load(path, overrides=overrides)
+    except ConfigError:
+        load(path, overrides=overrides, check_plugins=PluginHost(relay).section_problems)
+        raise
 
 
 def _apply(host: PluginHost, config: Config) -> None:

@@ -465,6 +465,25 @@ def relay_configure(relay): 1/0
     assert runtime.settings is before
 
 
+def test_one_error_lists_the_problems_of_relay_and_of_all_plugins(config, install, runtime):
+    text = """
+import msgspec, relay_core
+class Section(msgspec.Struct):
+    depth: int = 1
+@relay_core.hookimpl
+def relay_config_schema(): return Section
+"""
+    install("acme-dist", {"acme_p": "acme_p", "acme_q": "acme_q"}, acme_p=text, acme_q=text)
+    given = config("[queue]\npolici = 1\n[plugins.acme_p]\ndepht = 2\n[plugins.acme_q]\ndepth = 'x'\n[plugins.none]\n")
+    with pytest.raises(relay.ConfigError) as caught:
+        configure(runtime, given)
+    assert [problem.partition(": ")[2].partition(":")[0] for problem in caught.value.problems] == [
+        "queue.polici",
+        "plugins.acme_p.depht",
+        "plugins.acme_q.depth",
+    ]
+
+
 def test_configure_restores_the_settings_when_a_required_plugin_fails(config, runtime):
     before = runtime.settings
     with pytest.raises(relay.PluginError, match="plugin 'acme_none': it is not installed"):
