@@ -85,7 +85,7 @@ class ChunkStream:
         self.ahead = scope._start - scope._mono
         self._parts = parts
         self._draw: Callable[[], Any] = relay.ids or partial(next, numbers)
-        self._names = iter(self._draw, None) if relay.ids else numbers
+        self._names = (ids() for _ in repeat(None)) if (ids := relay.ids) else numbers
         self._more = 0  # chunks than rows so far
         self.route: Any = scope._route
 

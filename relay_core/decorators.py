@@ -69,9 +69,9 @@ def _generator(template: Scope, fn: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(fn)
     def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         scope = _fresh(template, fn, args, kwargs).open()
-        inner = fn(*args, **kwargs)
-        resume, given = inner.send, None
         try:
+            inner = fn(*args, **kwargs)  # raises where the arguments do not fit
+            resume, given = inner.send, None
             while True:
                 with scope.activate():  # between two steps the caller's scope is current again
                     item = resume(given)
@@ -98,9 +98,9 @@ def _async_generator(template: Scope, fn: Callable[..., Any]) -> Callable[..., A
     @functools.wraps(fn)
     async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         scope = _fresh(template, fn, args, kwargs).open()
-        inner = fn(*args, **kwargs)
-        resume, given = inner.asend, None
         try:
+            inner = fn(*args, **kwargs)  # as in _generator
+            resume, given = inner.asend, None
             while True:
                 with scope.activate():
                     item = await resume(given)

@@ -217,7 +217,7 @@ class Registry:
         owner: str | None = None,
     ) -> Handle:
         """Validate and register; see `Registrar.register`."""
-        _check(kind, fn, target, priority, on_error)
+        _check(kind, fn, target, name, priority, on_error)
         wanted = name if name is not None else _name_of(fn)
         made = Registration(
             kind,
@@ -279,13 +279,15 @@ def _name_of(fn: Any) -> str:
     return type(fn).__name__
 
 
-def _check(kind: str, fn: Any, target: str | None, priority: int, on_error: str) -> None:
+def _check(kind: str, fn: Any, target: str | None, name: str | None, priority: int, on_error: str) -> None:
     if kind not in KINDS:
         raise UsageError(f"there is no kind {kind!r}; choose one of {', '.join(KINDS)}")
     what = kind.replace("_", " ")
     if (target in ("tool", "llm")) is not (kind in CALL_KINDS):
         wrong = f'needs target="tool" or target="llm", got {target!r}' if kind in CALL_KINDS else "takes no target"
         raise UsageError(f"{what} {_name_of(fn)!r} {wrong}")
+    if name is not None and not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # users pass anything
+        raise UsageError(f"{what} {_name_of(fn)!r}: name must be text, got {name!r}")
     if type(priority) is not int:
         raise UsageError(f"{what} {_name_of(fn)!r}: priority must be an int, got {priority!r}")
     if on_error not in ("block", "allow"):

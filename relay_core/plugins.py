@@ -184,8 +184,11 @@ class PluginHost:
             PluginError: the plugin is wrong or fails to start; nothing of it is left.
             ConfigError: its configuration is wrong.
             DuplicateName: a plugin with this name is registered or active.
+            UsageError: its name is no text.
         """
         wanted = name or _name_of(plugin)
+        if not isinstance(wanted, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # users pass anything
+            raise UsageError(f"a plugin's name is text, got {wanted!r}")
         self._check_open()
         other = self._slot(wanted)
         with self._lock:
@@ -223,6 +226,11 @@ class PluginHost:
             The problems of the configuration, one line each. What else is wrong is in the records.
         """
         return [line for entry in entries for line in self._prepare(self._slot(entry.name), entry, origins or {})]
+
+    def section_problems(self, entries: Iterable[PluginEntry], origins: Mapping[str, Origin]) -> list[str]:
+        """Do the same with the plugins that are installed; for a host of its own."""
+        installed = {record.name for record in self.discover()}
+        return self.prepare([entry for entry in entries if entry.name in installed], origins)
 
     def _prepare(self, slot: Slot, entry: PluginEntry, origins: Mapping[str, Origin]) -> list[str]:
         if slot.entry != entry:
@@ -401,9 +409,7 @@ def configure(
         >>> configure(relay.Relay(), os.devnull, {"queue.max_events": 10}).settings.queue.max_events
         10
     """
-    from relay_core.config import load  # noqa: PLC0415  # reads files; plugins registered in code need none
-
-    config = load(path, overrides=overrides)
+    config = load_config(relay, path, overrides)
     settings = config.settings
     if relay._encoder is not None and _limits(settings) != _limits(relay.settings):
         raise UsageError("relay.configure() comes after the first subscriber; call it before anything subscribes")
@@ -420,6 +426,28 @@ def configure(
     if config.origins["adapters.enable"].layer != "default":
         relay.adapters.autoload()
     return config
+
+
+def load_config(
+    relay: Relay, path: str | os.PathLike[str] | None = None, overrides: Mapping[str, Any] | None = None
+) -> Config:
+    """Load the configuration; an error about Relay's own settings lists the problems of plugins' sections too.
+
+    Args:
+        relay: the runtime; it stays as it is.
+        path: a configuration file to use instead of those found.
+        overrides: values from code.
+
+    Raises:
+        ConfigError: there are problems in Relay's own settings.
+    """
+    from relay_core.config import load  # noqa: PLC0415  # reads files; plugins registered in code need none
+
+    try:
+        return load(path, overrides=overrides)
+    except ConfigError:
+        load(path, overrides=overrides, check_plugins=PluginHost(relay).section_problems)
+        raise
 
 
 def _apply(host: PluginHost, config: Config) -> None:

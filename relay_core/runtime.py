@@ -392,13 +392,13 @@ class Relay(Calling):
 
     def run_async(self, awaitable: Any) -> Any:
         """Run what a policy callback must await, by itself, on the runtime's helper loop; waits for it."""
-        if self._helper is None:
-            from relay_core.threads import HelperLoop  # noqa: PLC0415  # needs asyncio
+        from relay_core.threads import HelperLoop  # noqa: PLC0415  # needs asyncio
 
-            with self._lock:
-                if self._helper is None:
-                    self._helper = HelperLoop()
-        return self._helper.run(awaitable)
+        with self._lock:
+            if self._helper is None:
+                self._helper = HelperLoop()
+            helper = self._helper.expect()
+        return helper.run(awaitable)
 
     def count(self, what: str) -> None:
         """Count something odd that is nobody's error."""
@@ -451,9 +451,10 @@ class Relay(Calling):
         report = self.dispatcher.shutdown(max(0.0, deadline - time.monotonic()))
         if self._plugins is not None:
             self._plugins.close(deadline)
-        if self._helper is not None:
-            self._helper.close()
-            self._helper = None
+        with self._lock:
+            helper, self._helper = self._helper, None
+        if helper is not None:
+            helper.close()
         return report
 
     def stats(self) -> dict[str, Any]:

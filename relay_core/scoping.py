@@ -188,6 +188,9 @@ class Scoping(Registrar):
     def wrap_executor(self, executor: Any) -> Any:
         """Wrap a thread executor so that submitted work runs under the submitter's current scope.
 
+        Raises:
+            UsageError: its work runs in other processes.
+
         Example:
             >>> from concurrent.futures import ThreadPoolExecutor
             >>> import relay_core as relay

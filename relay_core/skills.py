@@ -93,6 +93,8 @@ def way_of(name: str) -> str | None:
         >>> way_of("read_file"), way_of("search")
         ('structured_read', None)
     """
+    if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # users pass anything
+        return None
     last = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", re.split(r"[.:/]|__", name)[-1]).lower().replace("-", "_")
     if last in _SKILL_TOOLS:
         return "skill_tool"

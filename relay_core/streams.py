@@ -95,8 +95,8 @@ class Finaliser:
         if self._marks is not None:
             self._marks.end(self.kept.total)
         facts: dict[str, Any] = {"end_cause": cause, "chunks": count}
-        if count > KEPT_CHUNKS:
-            facts["chunks_not_kept"] = count - KEPT_CHUNKS
+        if self.kept.more and self.kept.chunks is not None:
+            facts["chunks_not_kept"] = self.kept.more
         profile = None
         if self.kept.first_ns:
             profile = {"time_to_first_chunk": (self.kept.first_ns - scope._mono) / 1e9}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
+import sys
 import threading
 from typing import TYPE_CHECKING, Any, Self
 
@@ -35,6 +36,12 @@ class BoundExecutor:
     """A thread executor whose work runs under the submitter's scope; everything else is the executor's own."""
 
     def __init__(self, relay: Relay, executor: Any) -> None:
+        processes: Any = sys.modules.get("concurrent.futures.process")
+        if processes is not None and isinstance(executor, processes.ProcessPoolExecutor):
+            raise UsageError(
+                "wrap_executor takes an executor of threads; to a process, pass relay.inject() as an argument of the "
+                "work, which begins with relay.extract(carrier)"
+            )
         self._relay = relay
         self._executor = executor
 
@@ -62,8 +69,27 @@ class HelperLoop:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="relay-helper-loop", daemon=True)
+        self._lock = threading.RLock()  # a signal handler may make calls too
+        self._awaited = 0  # what callers wait for, or soon will
+        self._closed = False
+        self._thread = threading.Thread(target=self._serve, name="relay-helper-loop", daemon=True)
         self._thread.start()
+
+    def _serve(self) -> None:
+        self._loop.run_forever()
+        self._loop.close()
+
+    def expect(self) -> Self:
+        """Go on at least until the next `run` is done; each `run` needs this before, so that closing cannot come between."""
+        with self._lock:
+            self._awaited += 1
+        return self
+
+    def _done(self) -> None:
+        with self._lock:
+            self._awaited -= 1
+            if self._closed and not self._awaited:
+                self._loop.call_soon_threadsafe(self._loop.stop)
 
     def run(self, awaitable: Any) -> Any:
         """Run an awaitable with the caller's context variables and wait for its result.
@@ -72,6 +98,7 @@ class HelperLoop:
             UsageError: called from the helper loop itself, where waiting would never end.
         """
         if threading.current_thread() is self._thread:
+            self._done()
             if asyncio.iscoroutine(awaitable):
                 awaitable.close()
             raise UsageError(
@@ -88,6 +115,7 @@ class HelperLoop:
                 outcome.extend((None, error))
             finally:
                 done.set()
+                self._done()
 
         self._loop.call_soon_threadsafe(lambda: context.run(self._spawn, main()))
         done.wait()
@@ -101,10 +129,11 @@ class HelperLoop:
         self._tasks = {task, *(t for t in getattr(self, "_tasks", ()) if not t.done())}
 
     def close(self) -> None:
-        """End the thread and its loop."""
-        if threading.current_thread() is self._thread:
-            return
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(1.0)
-        if not self._thread.is_alive():
-            self._loop.close()
+        """End the thread and its loop; where callers still wait for something, that is finished first, in the background."""
+        with self._lock:
+            self._closed = True
+            if self._awaited:
+                return
+            self._loop.call_soon_threadsafe(self._loop.stop)
+        if threading.current_thread() is not self._thread:
+            self._thread.join(1.0)

@@ -31,6 +31,7 @@ _CHECKS: Final = {
     "ends_before_start": ("clock", "scopes end before they start"),
     "duplicate_starts": ("one start", "scopes start twice"),
     "duplicate_ends": ("one end", "scopes end twice"),
+    "duplicate_marks": ("marks once", "marks come twice"),
     "unseen_parents": (
         "parents",
         "scopes have a parent that is not here; if another process wrote it, name the directory",

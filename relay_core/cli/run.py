@@ -75,9 +75,13 @@ def _check(config: Path | None, out: Path | None) -> None:
     """Say what is wrong before the program runs, not from inside it."""
     from importlib.metadata import entry_points  # noqa: PLC0415  # not needed for --help
 
+    from relay_core.cli.state import quiet  # noqa: PLC0415  # see above
     from relay_core.config import load  # noqa: PLC0415  # see above
+    from relay_core.plugins import PluginHost  # noqa: PLC0415  # see above
+    from relay_core.runtime import Relay  # noqa: PLC0415  # see above
 
-    load(config)
+    quiet()
+    load(config, check_plugins=PluginHost(Relay()).section_problems)
     if out is None:
         return
     if not any(point.name == "observability" for point in entry_points(group="relay.plugins")):

@@ -51,12 +51,11 @@ def examine_plugins(path: Path | None) -> PluginState:
     Raises:
         ConfigError: the configuration is wrong.
     """
-    from relay_core.config import load  # noqa: PLC0415  # not needed for --help
-    from relay_core.plugins import PluginHost  # noqa: PLC0415  # see above
+    from relay_core.plugins import PluginHost, load_config  # noqa: PLC0415  # not needed for --help
     from relay_core.runtime import Relay  # noqa: PLC0415  # see above
 
     quiet()
-    config = load(path)
+    config = load_config(Relay(), path)
     relay = Relay(config.settings)
     host = PluginHost(relay)
     host.discover()

@@ -118,6 +118,7 @@ def load(
     env: Mapping[str, str] = os.environ,
     overrides: Mapping[str, Any] | None = None,
     plugin_schemas: Mapping[str, type[msgspec.Struct]] | None = None,
+    check_plugins: Callable[[Sequence[PluginEntry], Mapping[str, Origin]], list[str]] | None = None,
 ) -> Config:
     """Read all layers and check them.
 
@@ -126,6 +127,7 @@ def load(
         env: the environment.
         overrides: values from code, nested as in the file or with dotted keys (``{"queue.max_events": 10}``).
         plugin_schemas: the struct of each plugin's configuration; asked only for plugins that are configured.
+        check_plugins: tells the problems of the plugins' sections, given these and where each key comes from.
 
     Returns:
         The settings, and where each value comes from.
@@ -142,7 +144,7 @@ def load(
     layers.add_files(path or env.get("RELAY_CONFIG"), env)
     layers.add_environment(env)
     layers.add(_nested(overrides or {}), lambda _key: Origin("code", "code"))
-    return layers.result(plugin_schemas or {})
+    return layers.result(plugin_schemas or {}, check_plugins)
 
 
 def environment_names() -> dict[str, str]:
@@ -304,7 +306,11 @@ class _Layers:
             if f"{key}[0]" in local:
                 self.origins |= {path: place for path, place in local.items() if path.startswith(f"{key}[")}
 
-    def result(self, schemas: Mapping[str, type[msgspec.Struct]]) -> Config:
+    def result(
+        self,
+        schemas: Mapping[str, type[msgspec.Struct]],
+        check_plugins: Callable[[Sequence[PluginEntry], Mapping[str, Origin]], list[str]] | None,
+    ) -> Config:
         """Check the plugins' own configuration and give the settings, or raise all problems at once."""
         adapters: dict[str, Any] = dict(self.values["adapters"])
         plugins: list[PluginEntry] = []
@@ -320,6 +326,8 @@ class _Layers:
                 value, problems = validate_section(schema, config, where, self.origins, partial=not enabled)
                 self.problems += problems
                 checked |= {} if value is None else {name: value}
+        if check_plugins is not None and plugins:
+            self.problems += check_plugins(plugins, self.origins)
         if self.problems:
             raise ConfigError(self.problems)
         choice = {key: adapters.pop(key) for key in ("enable", "block")}

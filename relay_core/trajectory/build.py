@@ -42,6 +42,7 @@ class Builder:
         self._kept = 0
         self._chunk_marks = chunk_marks
         self._chunks: dict[str, int] = {}
+        self._seen: set[str] = set()  # marks, but for chunks that are only counted
         self._names: dict[str, str] = {}
         self._needles = _needles(match) if match else ()
 
@@ -122,6 +123,10 @@ class Builder:
 
     def _mark(self, facts: Facts, ns: int, *, matched: bool) -> None:
         fields = facts.fields
+        if fields["uuid"] in self._seen:
+            self.count("duplicate_marks")
+            return
+        self._seen.add(fields["uuid"])
         verdict = verdict_of(facts.data)
         category = fields.get("category")
         label = category if isinstance(category, str) else None

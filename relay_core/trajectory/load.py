@@ -37,6 +37,7 @@ _NOTES = {
     "ends_before_start": ("scope ended before it started", "scopes ended before they started"),
     "duplicate_starts": ("second start of a scope was ignored", "second starts of scopes were ignored"),
     "duplicate_ends": ("second end of a scope was ignored", "second ends of scopes were ignored"),
+    "duplicate_marks": ("mark that came before was ignored", "marks that came before were ignored"),
     "unseen_parents": (
         "scope is shown as a root: its parent is not here",
         "scopes are shown as roots: their parents are not here",

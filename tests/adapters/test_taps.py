@@ -197,3 +197,12 @@ async def test_more_chunks_than_are_kept(rec):
     end = next(event for event in rec.events if event.kind == "scope" and event.scope_category == "end")
     assert end.metadata["relay.stream"] == {"end_cause": "complete", "chunks": count, "chunks_not_kept": 11}
     assert end.data == KEPT_CHUNKS
+
+
+@pytest.mark.parametrize("rec", [False], indirect=True)
+async def test_more_events_than_pieces_are_all_kept(rec):
+    pieces = [EVENT * (KEPT_CHUNKS // 2)] * 3
+    tap, _ = await opened(rec, [*pieces, END])
+    assert [data async for data in tap] == [*pieces, END]
+    end = next(event for event in rec.events if event.kind == "scope" and event.scope_category == "end")
+    assert end.metadata["relay.stream"] == {"end_cause": "complete", "chunks": 3 * (KEPT_CHUNKS // 2) + 1}

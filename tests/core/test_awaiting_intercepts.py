@@ -115,3 +115,29 @@ async def test_cancelling_reaches_what_is_awaited():
         await task
     assert cancelled == [True]
     runtime.shutdown()
+
+
+def test_a_shutdown_does_not_cut_off_policy_that_a_call_waits_for():
+    runtime, began, go_on = relay.Relay(), threading.Event(), threading.Event()
+    helpers, results = [], []
+
+    @runtime.guardrail("tool")
+    async def slow(call):
+        helpers.append(threading.current_thread())
+        began.set()
+        await asyncio.to_thread(go_on.wait, 5)
+
+    def work():
+        results.append(runtime.call_tool("t", 2, lambda x: x + 1))
+
+    caller = threading.Thread(target=work, daemon=True)
+    caller.start()
+    assert began.wait(5)
+    runtime.shutdown(timeout=1.0)
+    assert not results
+    go_on.set()
+    caller.join(5)
+    helpers[0].join(5)
+    assert (results, caller.is_alive(), helpers[0].is_alive()) == ([3], False, False)
+    assert runtime.call_tool("t", 2, lambda x: x) == 2  # policy holds after a shutdown too
+    runtime.shutdown()

@@ -50,6 +50,14 @@ def test_a_burst_waits_in_runs_and_all_of_it_comes():
     relay.shutdown(timeout=5.0)
 
 
+def test_identities_of_the_user_that_run_out_are_an_error_as_for_scopes():
+    relay = Relay(ids=iter(["id-1", "id-2"]).__next__)
+    relay.subscriber(print)
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        chunks_of(relay, 2)
+    relay.shutdown(timeout=5.0)
+
+
 def test_what_is_emitted_between_chunks_stays_between_them():
     relay, jam, seen, _ = jammed("block", max_events=100_000)
     chunks_of(relay, 9, lambda n: relay.mark(f"after {n}") if n % 3 == 2 else None)

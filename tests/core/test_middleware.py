@@ -218,6 +218,7 @@ WRONG = [
     ("guardrail", lambda call: None, {"target": "tools"}, "needs target"),
     ("guardrail", lambda call: (yield), {"target": "tool"}, "wrong shape"),
     ("guardrail", lambda call: None, {"target": "tool", "priority": "1"}, "priority must be an int"),
+    ("guardrail", lambda call: None, {"target": "tool", "name": 3}, "name must be text, got 3"),
     ("guardrail", lambda call: None, {"target": "tool", "on_error": "open"}, "on_error"),
     ("request_intercept", lambda: None, {"target": "llm"}, "wrong shape"),
     ("execution_intercept", lambda call: call, {"target": "llm"}, "return \\(yield call\\)"),

@@ -292,6 +292,12 @@ def test_a_schema_that_is_none_is_refused(host):
         host.register(made, name="s")
 
 
+def test_a_name_that_is_no_text_is_refused_and_leaves_nothing(host):
+    with pytest.raises(relay.UsageError, match="a plugin's name is text, got 3"):
+        host.register(Guard(), name=3)
+    assert [record.name for record in host.records() if record.source == "code"] == []
+
+
 def test_names_are_unique_and_free_again_after_removal(host):
     handle = host.register(Guard(), name="g")
     with pytest.raises(relay.DuplicateName, match="plugin 'g' is registered already"):
@@ -457,6 +463,25 @@ def relay_configure(relay): 1/0
     ):
         configure(runtime, config("[plugins.acme_s]\ndepht = 2\n"))
     assert runtime.settings is before
+
+
+def test_one_error_lists_the_problems_of_relay_and_of_all_plugins(config, install, runtime):
+    text = """
+import msgspec, relay_core
+class Section(msgspec.Struct):
+    depth: int = 1
+@relay_core.hookimpl
+def relay_config_schema(): return Section
+"""
+    install("acme-dist", {"acme_p": "acme_p", "acme_q": "acme_q"}, acme_p=text, acme_q=text)
+    given = config("[queue]\npolici = 1\n[plugins.acme_p]\ndepht = 2\n[plugins.acme_q]\ndepth = 'x'\n[plugins.none]\n")
+    with pytest.raises(relay.ConfigError) as caught:
+        configure(runtime, given)
+    assert [problem.partition(": ")[2].partition(":")[0] for problem in caught.value.problems] == [
+        "queue.polici",
+        "plugins.acme_p.depht",
+        "plugins.acme_q.depth",
+    ]
 
 
 def test_configure_restores_the_settings_when_a_required_plugin_fails(config, runtime):

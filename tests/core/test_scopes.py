@@ -6,7 +6,7 @@ import asyncio
 import gc
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 
@@ -342,6 +342,22 @@ def test_a_decorated_generator_that_fails(rec, echo):
     assert rec.shape() == ["+function gen", "*cleanup", "-function gen error"]
 
 
+async def test_a_decorated_generator_that_cannot_be_called_has_an_end(rec):
+    @rec.relay.scope("gen")
+    def gen(item):
+        yield item
+
+    @rec.relay.scope("agen")
+    async def agen(item):
+        yield item
+
+    with pytest.raises(TypeError, match="item"):
+        next(gen())
+    with pytest.raises(TypeError, match="item"):
+        await anext(agen())
+    assert rec.shape() == ["+function gen", "-function gen error", "+function agen", "-function agen error"]
+
+
 def test_a_failing_cleanup_is_an_error(rec):
     @rec.relay.scope("gen")
     def gen():
@@ -557,6 +573,11 @@ def test_wrapped_executors_carry_the_scope_of_each_submission(rec):
         assert pool.submit(rec.relay.current).result() is None
     parents = rec.parents()
     assert (parents["one"], parents["m1"], parents["m2"], parents["two"]) == ("a", "a", "a", "b")
+
+
+def test_an_executor_of_processes_is_refused_with_the_way_to_do_it():
+    with ProcessPoolExecutor(1) as pool, pytest.raises(relay.UsageError, match=r"relay\.inject\(\)"):
+        relay.wrap_executor(pool)
 
 
 def test_activate_makes_current_for_a_block_and_does_not_close(rec):

@@ -42,6 +42,7 @@ LOOKS_ONLY = [
     ("bash", {"command": "sh -c \"bash -c 'cat skills/pdf/SKILL.md'\""}),
     ("bash", {"command": "cat 'skills/pdf/SKILL.md"}),
     ("bash", {}),
+    (3, {"path": "skills/pdf/SKILL.md"}),
 ]
 
 

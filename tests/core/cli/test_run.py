@@ -99,11 +99,13 @@ def test_programs_in_other_languages_just_run(relay_process):
         ([], 2, b"name the program"),
         (["--adapter", "x", "true"], 2, b"no such option"),
         (["--config", "missing.toml", "true"], 2, b"missing.toml"),
+        (["--config", "odd.toml", "true"], 2, b"odd.toml:2: plugins.observability.pat: unknown key"),
         (["--out", "plain.txt", "true"], 2, b"is no directory"),
     ],
 )
 def test_what_cannot_run(relay_process, tmp_path, words, code, text):
     (tmp_path / "plain.txt").write_text("no program")
+    (tmp_path / "odd.toml").write_text("[plugins.observability]\npat = 3\n")
     done = relay_process("run", *words)
     assert done.returncode == code
     assert text in done.stderr

@@ -61,6 +61,15 @@ def test_what_is_odd_is_noted_and_counted(lines):
     assert len(found.notes) == 8
 
 
+def test_copies_of_a_file_in_one_directory_change_nothing_but_the_notes(trip):
+    alone = load(trip.path)
+    (trip.path.parent / "copy.jsonl").write_bytes(trip.path.read_bytes())
+    found = load(trip.path.parent)
+    assert [mark.name for mark in found.roots[0].marks] == [mark.name for mark in alone.roots[0].marks]
+    assert (len(list(found.walk())), found.tokens) == (len(list(alone.walk())), alone.tokens)
+    assert found.problems == {"duplicate_starts": 4, "duplicate_ends": 4, "duplicate_marks": 2}
+
+
 @pytest.mark.parametrize(
     "fields",
     [
