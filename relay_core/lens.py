@@ -86,11 +86,11 @@ def copy_json(value: Any) -> Any:
     Raises:
         CodecError: something in it is not JSON.
     """
-    kind: type[Any] = type(value)
+    kind: Any = type(value)  # pyright: ignore[reportUnknownVariableType]  # JSON
     if kind is dict:
         made: dict[Any, Any] = value.copy()
         for key, item in made.items():
-            kind = type(item)
+            kind = type(item)  # pyright: ignore[reportUnknownVariableType]  # JSON
             if kind is not str and kind is not int and item is not None:
                 made[key] = copy_json(item)
         return made
