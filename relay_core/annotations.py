@@ -26,7 +26,7 @@ from relay_core.llm import (
 from relay_core.profiles import Rearranged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from relay_core.llm import (
         Choice,
@@ -50,6 +50,7 @@ _APART: Final = (ToolCallPart, ReasoningPart)  # of a message, as it is shown
 _FINISH = {"stop": "complete", "length": "length", "tool_call": "tool_use", "content_filter": "content_filter"}
 _LENS_MARKS = {"immutable", "cache_breakpoint"}  # for who edits, not for who reads
 _EMPTY: tuple[Any, ...] = ({}, [])
+_RARE: Final = ("top_k", "seed", "n", "presence_penalty", "frequency_penalty")  # parameters
 _NAMES = {"start": "annotated_request", "end": "annotated_response"}
 _SHALLOW: Final = 16
 _AMPLE: Final = 262_144  # bytes, several times as much as a small payload has
@@ -66,22 +67,40 @@ def annotated_request(view: LlmRequest) -> dict[str, Any]:
         >>> annotated_request(LlmRequest(model="m", messages=[Message.user("hi")]).replace(max_output_tokens=9))
         {'messages': [{'role': 'user', 'content': 'hi'}], 'model': 'm', 'params': {'max_tokens': 9}}
     """
-    api, conversation = view.api, view.conversation
-    found = {**view.extra, "messages": [item for message in view.messages for item in _messages(message, api)]}
-    fields = {
-        "instructions": _content(view.instructions, api) if view.instructions else None,
-        "model": view.model,
-        "params": _params(view.params),
-        "tools": [_tool(tool, api) for tool in view.tools] if view.tools else None,
-        "tool_choice": _tool_choice(view.tool_choice, api),
-        "parallel_tool_calls": view.parallel_tool_calls,
-        "reasoning": None if view.reasoning is None else _plain(view.reasoning),
-        "stream": view.stream,
-        "metadata": view.metadata,
-        "previous_response_id": conversation.previous_response_id if conversation else None,
-        "api_specific": _api_specific(view),
-    }
-    return _fill(found, fields)
+    api = view.api
+    lines: list[dict[str, Any]] = []
+    for message in view.messages:
+        _add_lines(lines, message, api)
+    found = {**view.extra, "messages": lines}
+    if view.instructions:
+        found["instructions"] = _content(view.instructions, api)
+    if (model := view.model) is not None:
+        _put(found, "model", model)
+    if params := _params(view.params):
+        found["params"] = params
+    if view.tools:
+        found["tools"] = [_tool(tool, api) for tool in view.tools]
+    _put_rest(found, view)
+    return found
+
+
+def _put_rest(found: dict[str, Any], view: LlmRequest) -> None:
+    """Add what stands beside messages, model, limits and tools."""
+    conversation = view.conversation
+    if (choice := view.tool_choice) is not None:
+        _put(found, "tool_choice", _tool_choice(choice, view.api))
+    if (parallel := view.parallel_tool_calls) is not None:
+        _put(found, "parallel_tool_calls", parallel)
+    if view.reasoning is not None:
+        _put(found, "reasoning", _plain(view.reasoning))
+    if (stream := view.stream) is not None:
+        _put(found, "stream", stream)
+    if (metadata := view.metadata) is not None:
+        _put(found, "metadata", metadata)
+    if conversation is not None:
+        _put(found, "previous_response_id", conversation.previous_response_id)
+    if specific := _api_specific(view):
+        found["api_specific"] = specific
 
 
 def annotated_response(view: LlmResponse) -> dict[str, Any]:
@@ -97,42 +116,49 @@ def annotated_response(view: LlmResponse) -> dict[str, Any]:
         ('4', 'complete', 9)
     """
     api, choices = view.api, view.choices
-    specific = {**view.api_specific, "system_fingerprint": view.system_fingerprint, "service_tier": view.service_tier}
     found = {**view.extra}
-    _fill(found, {"id": view.id, "model": view.model})
+    if (identity := view.id) is not None:
+        _put(found, "id", identity)
+    if (model := view.model) is not None:
+        _put(found, "model", model)
     if choices:
         found.update(_choice(choices[0], api))
-    fields = {
-        "choices": [{"index": item.index, **_choice(item, api)} for item in choices] if len(choices) > 1 else None,
-        "usage": usage_line(view.usage, view.cost),
-        "request_id": view.request_id,
-        "created": view.created,
-        "api_specific": _tagged(api, _filled(specific)),
-    }
-    return _fill(found, fields)
-
-
-def _filled(fields: dict[str, Any]) -> dict[str, Any]:
-    """Without unknown and empty values; ``""``, ``0`` and ``False`` are values."""
-    return {name: value for name, value in fields.items() if value or (value is not None and value not in _EMPTY)}
-
-
-def _fill(found: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
-    """Add the fields that have a value."""
-    found.update(_filled(fields))
+        if len(choices) > 1:
+            found["choices"] = [{"index": item.index, **_choice(item, api)} for item in choices]
+    if usage := usage_line(view.usage, view.cost):
+        found["usage"] = usage
+    if (request_id := view.request_id) is not None:
+        _put(found, "request_id", request_id)
+    if (created := view.created) is not None:
+        _put(found, "created", created)
+    specific = {**view.api_specific, "system_fingerprint": view.system_fingerprint, "service_tier": view.service_tier}
+    if specific := _filled(specific):
+        found["api_specific"] = {"api": api, **specific}
     return found
 
 
+def _put(found: dict[str, Any], name: str, value: Any) -> None:
+    """Add a field that has a value; ``""``, ``0`` and ``False`` are values."""
+    if value or (value is not None and value not in _EMPTY):
+        found[name] = value
+
+
+def _filled(fields: dict[str, Any]) -> dict[str, Any]:
+    """Without unknown and empty values, see `_put`."""
+    return {name: value for name, value in fields.items() if value or (value is not None and value not in _EMPTY)}
+
+
 def _params(params: Params) -> dict[str, Any]:
-    stop = params.stop
-    return _filled(
-        {
-            "temperature": params.temperature,
-            "max_tokens": params.max_output_tokens,
-            "top_p": params.top_p,
-            "stop": None if stop is None else list(stop),
-        }
-    )
+    found: dict[str, Any] = {}
+    if (temperature := params.temperature) is not None:
+        _put(found, "temperature", temperature)
+    if (limit := params.max_output_tokens) is not None:
+        _put(found, "max_tokens", limit)
+    if (top := params.top_p) is not None:
+        _put(found, "top_p", top)
+    if (stop := params.stop) is not None:
+        _put(found, "stop", list(stop))
+    return found
 
 
 def _plain(node: Node) -> dict[str, Any]:
@@ -143,25 +169,20 @@ def _native(provider: str, kind: str, value: Any) -> dict[str, Any]:
     return {"provider": provider, "kind": kind, "value": value}
 
 
-def _tagged(api: str, fields: dict[str, Any]) -> dict[str, Any] | None:
-    return {"api": api, **fields} if fields else None
-
-
 def _api_specific(view: LlmRequest) -> dict[str, Any] | None:
     params, form, conversation = view.params, view.response_format, view.conversation
-    fields = {
-        **view.api_specific,
-        "top_k": params.top_k,
-        "seed": params.seed,
-        "n": params.n,
-        "presence_penalty": params.presence_penalty,
-        "frequency_penalty": params.frequency_penalty,
-        "response_format": None if form is None else _response_format(form),
-    }
+    fields = {**view.api_specific}
+    for name in _RARE:
+        value = getattr(params, name)
+        if value is not None or name in fields:
+            fields[name] = value
+    if form is not None or "response_format" in fields:
+        fields["response_format"] = None if form is None else _response_format(form)
     if conversation is not None:
         fields.update(_plain(conversation))
         fields.pop("previous_response_id", None)
-    return _tagged(view.api, _filled(fields))
+    fields = _filled(fields) if fields else fields
+    return {"api": view.api, **fields} if fields else None
 
 
 def _response_format(form: ResponseFormat) -> dict[str, Any]:
@@ -185,17 +206,17 @@ def _tool_choice(choice: ToolChoice | None, api: str) -> Any:
     return choice.mode if choice.value is None else _native(api, "tool_choice", choice.value)
 
 
-def _messages(message: Message, api: str) -> Iterable[dict[str, Any]]:
-    """One neutral message; tool results become messages of their own, since an ATOF message answers one call."""
+def _add_lines(lines: list[dict[str, Any]], message: Message, api: str) -> None:
+    """Add one neutral message; tool results become messages of their own, since an ATOF message answers one call."""
     parts = message.parts
     if len(parts) == 1 and type(parts[0]) is TextPart:
-        yield _named({"role": message.role, "content": parts[0].text}, message.name)
+        lines.append(_named({"role": message.role, "content": parts[0].text}, message.name))
         return
     results = [part for part in parts if isinstance(part, ToolResultPart)]
     for result in results:
         content = _content(result.parts, api)
         fields = {"tool_call_id": result.call_id, "name": result.name or message.name, "is_error": result.is_error}
-        yield _fill({"role": "tool", "content": "" if content is None else content}, fields)
+        lines.append({"role": "tool", "content": "" if content is None else content, **_filled(fields)})
     rest = [part for part in parts if not isinstance(part, ToolResultPart)] if results else parts
     if not rest and results:
         return
@@ -204,7 +225,7 @@ def _messages(message: Message, api: str) -> Iterable[dict[str, Any]]:
     if content is None and not calls:
         content = ""
     fields = {"content": content, "tool_calls": [_request_call(call) for call in calls]}
-    yield _named(_fill({"role": message.role}, fields), message.name)
+    lines.append(_named({"role": message.role, **_filled(fields)}, message.name))
 
 
 def _named(found: dict[str, Any], name: str | None) -> dict[str, Any]:
@@ -280,7 +301,9 @@ def message_lines(message: Message, api: str) -> list[dict[str, Any]]:
         >>> message_lines(Message.user("hi"), "custom")
         [{'role': 'user', 'content': 'hi'}]
     """
-    return list(_messages(message, api))
+    lines: list[dict[str, Any]] = []
+    _add_lines(lines, message, api)
+    return lines
 
 
 def _choice(choice: Choice, api: str) -> dict[str, Any]:
@@ -314,22 +337,26 @@ def usage_line(usage: Usage | None, cost: Cost | None) -> dict[str, Any]:
         >>> usage_line(Usage(input_uncached=3, output_text=2), None)
         {'prompt_tokens': 3, 'completion_tokens': 2, 'total_tokens': 5, 'uncached_input_tokens': 3}
     """
-    fields: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     if usage is not None:
         asked, told = usage.input_tokens, usage.output_tokens
+        if asked is not None:
+            _put(found, "prompt_tokens", asked)
+        if told is not None:
+            _put(found, "completion_tokens", told)
+        _put(found, "total_tokens", usage.reported_total if asked is None or told is None else asked + told)
+        if (read := usage.input_cache_read) is not None:
+            _put(found, "cache_read_tokens", read)
+        if (uncached := usage.input_uncached) is not None:
+            _put(found, "uncached_input_tokens", uncached)
+        if (thought := usage.output_reasoning) is not None:
+            _put(found, "reasoning_tokens", thought)
         short, long = usage.input_cache_write, usage.input_cache_write_1h
-        fields = {
-            "prompt_tokens": asked,
-            "completion_tokens": told,
-            "total_tokens": usage.reported_total if asked is None or told is None else asked + told,
-            "cache_read_tokens": usage.input_cache_read,
-            "uncached_input_tokens": usage.input_uncached,
-            "reasoning_tokens": usage.output_reasoning,
-            "cache_write_tokens": None if short is None and long is None else (short or 0) + (long or 0),
-        }
+        if short is not None or long is not None:
+            found["cache_write_tokens"] = (short or 0) + (long or 0)
     if cost is not None:
-        fields["cost"] = {"total": float(cost.decimal), "currency": cost.currency, "source": cost.source}
-    return _filled(fields)
+        found["cost"] = {"total": float(cost.decimal), "currency": cost.currency, "source": cost.source}
+    return found
 
 
 def views_of(event: Any) -> dict[str, Any]:

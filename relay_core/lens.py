@@ -86,7 +86,15 @@ def copy_json(value: Any) -> Any:
     Raises:
         CodecError: something in it is not JSON.
     """
-    if type(value) is str or value is None or isinstance(value, _ATOMS):
+    kind: Any = type(value)  # pyright: ignore[reportUnknownVariableType]  # JSON
+    if kind is dict:
+        made: dict[Any, Any] = value.copy()
+        for key, item in made.items():
+            kind = type(item)  # pyright: ignore[reportUnknownVariableType]  # JSON
+            if kind is not str and kind is not int and item is not None:
+                made[key] = copy_json(item)
+        return made
+    if kind is str or value is None or isinstance(value, _ATOMS):
         return value
     if isinstance(value, dict):
         return {key: copy_json(item) for key, item in cast("dict[Any, Any]", value).items()}

@@ -181,9 +181,12 @@ class LlmRequest(Node, kw_only=True, frozen=True):
     extra: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def __post_init__(self) -> None:
-        force_setattr(self, "instructions", as_parts(self.instructions))
-        force_setattr(self, "messages", tuple(self.messages))
-        force_setattr(self, "tools", tuple(self.tools))
+        if (instructions := as_parts(self.instructions)) is not self.instructions:
+            force_setattr(self, "instructions", instructions)
+        if type(self.messages) is not tuple:
+            force_setattr(self, "messages", tuple(self.messages))
+        if type(self.tools) is not tuple:
+            force_setattr(self, "tools", tuple(self.tools))
         if isinstance(self.tool_choice, str):
             force_setattr(self, "tool_choice", ToolChoice(self.tool_choice))
 
@@ -230,7 +233,8 @@ class Choice(Node, kw_only=True, frozen=True):
     finish: Finish | None = None
 
     def __post_init__(self) -> None:
-        force_setattr(self, "parts", as_parts(self.parts))
+        if (parts := as_parts(self.parts)) is not self.parts:
+            force_setattr(self, "parts", parts)
 
     @property
     def text(self) -> str:
@@ -290,7 +294,8 @@ class LlmResponse(Node, kw_only=True, frozen=True):
     extra: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def __post_init__(self) -> None:
-        force_setattr(self, "choices", tuple(self.choices))
+        if type(self.choices) is not tuple:
+            force_setattr(self, "choices", tuple(self.choices))
 
     @property
     def text(self) -> str:

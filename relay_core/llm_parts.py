@@ -269,7 +269,8 @@ class ToolResultPart(PartBase, tag="tool_result", frozen=True):
     server: bool = False
 
     def __post_init__(self) -> None:
-        force_setattr(self, "parts", as_parts(self.parts))
+        if (parts := as_parts(self.parts)) is not self.parts:
+            force_setattr(self, "parts", parts)
 
 
 class CitationPart(PartBase, tag="citation", kw_only=True, frozen=True):
@@ -315,7 +316,11 @@ def as_parts(value: Any) -> tuple[Part, ...]:
     """Accept a string, or any sequence of parts and strings, where a tuple of parts is meant."""
     if isinstance(value, str):
         return (TextPart(value),)
-    return tuple(TextPart(item) if isinstance(item, str) else item for item in value or ())
+    parts: tuple[Any, ...] = tuple(value or ())
+    for item in parts:
+        if isinstance(item, str):
+            return tuple(TextPart(part) if isinstance(part, str) else part for part in parts)
+    return parts
 
 
 def joined_text(parts: Iterable[Part]) -> str:
@@ -340,7 +345,8 @@ class Message(Node, frozen=True):
     id: str | None = None
 
     def __post_init__(self) -> None:
-        force_setattr(self, "parts", as_parts(self.parts))
+        if (parts := as_parts(self.parts)) is not self.parts:
+            force_setattr(self, "parts", parts)
 
     @classmethod
     def user(cls, parts: str | Iterable[Part]) -> Self:

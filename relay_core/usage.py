@@ -62,19 +62,21 @@ class Usage(Node, kw_only=True, frozen=True):
     @property
     def input_tokens(self) -> int | None:
         """All input tokens, cached ones included; ``None`` if unknown."""
-        return _total(self.input_uncached, self.input_cache_read, self.input_cache_write, self.input_cache_write_1h)
+        whole = self.input_uncached
+        if whole is None:
+            return None
+        return whole + (self.input_cache_read or 0) + (self.input_cache_write or 0) + (self.input_cache_write_1h or 0)
 
     @property
     def output_tokens(self) -> int | None:
         """All output tokens, reasoning included; ``None`` if unknown."""
-        return _total(self.output_text, self.output_reasoning)
+        return None if self.output_text is None else self.output_text + (self.output_reasoning or 0)
 
     @property
     def total_tokens(self) -> int | None:
         """Input and output; the provider's own total if one of the two is unknown."""
-        if self.input_tokens is None or self.output_tokens is None:
-            return self.reported_total
-        return self.input_tokens + self.output_tokens
+        asked, told = self.input_tokens, self.output_tokens
+        return self.reported_total if asked is None or told is None else asked + told
 
     @classmethod
     def from_inclusive(
@@ -168,10 +170,6 @@ class Usage(Node, kw_only=True, frozen=True):
             term = usage if usage is not None else Usage()
             total = term if total is None else total + term
         return total
-
-
-def _total(whole: int | None, *details: int | None) -> int | None:
-    return None if whole is None else whole + sum(detail or 0 for detail in details)
 
 
 def _plus(left: int | None, right: int | None) -> int | None:
