@@ -54,7 +54,7 @@ def annotated(phase: str, frozen: Any, encoder: Encoder) -> dict[str, Any] | Non
     if type(content) is not dict or "$relay" in content:
         return None
     messages = _messages(content.get("messages"), encoder)
-    if messages is None or len(encoder.json(whole)) > encoder.limits.max_bytes // 2:
+    if messages is None or encoder.size(whole) > encoder.limits.max_bytes // 2:
         return None  # perhaps something is left out of what observers see
     return {"annotated_request": Frozen({"messages": messages, **beside(content, encoder)})}
 
