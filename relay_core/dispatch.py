@@ -33,6 +33,7 @@ __all__ = ["Dispatcher", "FlushReport"]
 _TICK: Final = 0.005  # seconds between looks at a queue that has just been empty
 _IDLE_TICKS: Final = 20  # then the worker sleeps until somebody wakes it
 _BATCH: Final = 512
+_FEW: Final = 64  # events, less than which may wait for a tick
 _STUCK: Final = 0.25  # seconds after which the worker is replaced
 _HUNG: Final = 1.0  # seconds after which a sanitizer or injector is not waited for
 _weight_of: Final = attrgetter("weight")
@@ -116,6 +117,8 @@ class Dispatcher(Intake):
         while self._worker is me:
             if self._work(me):
                 ticks = 0
+                if len(self.queue) < _FEW:  # a program that goes on makes more, which cost less together
+                    self._wake.wait(_TICK)
                 continue
             ticks += 1
             if ticks < _IDLE_TICKS:

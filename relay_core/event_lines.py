@@ -1,40 +1,81 @@
-"""ATOF lines: events as JSON text, put together from parts that are JSON already.
+"""ATOF lines of events.
 
-Of a scope's line only times, identities and payloads differ from one event to the next; the rest is made once.
+Those of scopes are written some at once: payloads that are small and plain are read together, put into the objects that
+the lines are, and written in one go. What has to be looked at closely is left to `relay_core.events`.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 
+from relay_core.late_payloads import Deferred
 from relay_core.payloads import Frozen, Packed
 from relay_core.timestamps import iso_time
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from relay_core.payload_pieces import Piece
     from relay_core.payloads import Encoder
 
-__all__ = ["ATOF_VERSION", "mark_line", "quick_line", "scope_line"]
+__all__ = ["ATOF_VERSION", "UNEVENTFUL", "mark_line", "quick_lines", "scope_line", "usual"]
 
 ATOF_VERSION: Final = "0.1"
-_ENTRIES: Final = 1024
-_CHARS: Final = 256
+UNEVENTFUL: Final = {"otel.status_code": "OK", "relay.status": "ok"}
+"""What the metadata of an end says where nothing went wrong."""
+_VIEWS: Final = frozenset({"annotated_request", "annotated_response"})
 _encode = msgspec.json.Encoder().encode
-_heads: dict[tuple[str, tuple[str, ...]], bytes] = {}
-_names: dict[str, bytes] = {}
 _unpack: Final = msgspec.msgpack.Decoder().decode
-_UNEVENTFUL: Final = {"otel.status_code": "OK", "relay.status": "ok"}
-_UNEVENTFUL_JSON: Final = b'{"otel.status_code":"OK","relay.status":"ok"}'
-_PHASES: Final = {phase: b',"scope_category":"%b","timestamp":"' % phase.encode() for phase in ("start", "end")}
 
 
-def quick_line(event: Any) -> bytes | None:
-    """Write the line of a scope event whose payloads are small and plain: they are encoded together.
+class _UnfitError(Exception):
+    """An event has to be looked at closely, or some events by themselves."""
+
+
+class _Line(msgspec.Struct, gc=False):
+    """The line of a scope event."""
+
+    atof_version: str
+    attributes: Sequence[str]
+    category: str
+    category_profile: Any
+    data: Any
+    data_schema: None
+    kind: str
+    metadata: Any
+    name: str
+    parent_uuid: str | None
+    propagation_root_uuid: str
+    scope_category: str
+    timestamp: str
+    uuid: str
+
+
+def usual(events: Sequence[Any]) -> list[Any]:
+    """Give those scope events that `quick_lines` may have: nobody has read or changed them, and nothing went wrong.
+
+    Example:
+        >>> import relay_core as relay
+        >>> line = '{"kind":"scope","uuid":"u","timestamp":"2026-01-01T00:00:00Z","name":"n","scope_category":"start"}'
+        >>> usual([relay.parse_event(line)])
+        []
+    """
+    return [
+        event
+        for event in events
+        if not (event.cache or event.new_name or event.route is None)
+        and (event.detail == "start" or event.source.status == "ok")
+    ]
+
+
+def quick_lines(events: Sequence[Any]) -> list[Piece | None]:
+    """Write the lines of scope events whose payloads are small and plain.
 
     Args:
-        event: a `relay_core.events.ScopeEvent` that nobody has read yet.
+        events: scope events of one runtime, as `usual` gives them.
 
     Returns:
         What `scope_line` gives; None where something has to be looked at closely.
@@ -44,137 +85,158 @@ def quick_line(event: Any) -> bytes | None:
         >>> runtime, seen = relay.Relay(), []
         >>> with runtime.subscriber(seen.append), runtime.scope("trip", "agent", input={"q": "hi"}):
         ...     pass
-        >>> runtime.flush(timeout=2.0).pending, quick_line(seen[0])[:98]
+        >>> runtime.flush(timeout=2.0).pending, quick_lines(seen)[0][:98]
         (0, b'{"atof_version":"0.1","attributes":[],"category":"agent","category_profile":null,"data":{"q":"hi"}')
     """
-    route = event.route
-    if route is None or event.cache or event.new_name:
-        return None
-    encoder = route.encoder
-    metadata, told = _start_facts(event, encoder) if event.detail == "start" else _end_facts(event, encoder)
-    if metadata is told is None:
-        return None
-    data = event.frozen()
-    if event.view is not None:
-        made = _with_views(event, encoder, data, metadata, told)
-    else:
-        made = _made(encoder, event.raw_profile, data, metadata, told)
-    if made is None:
-        return None
-    if told is None and metadata is event.raw_metadata and type(metadata) is Frozen:
-        encoder.remember(metadata, made[2])
-    return _line(event, encoder.name(event.source.name), *made)
+    lines: list[Piece | None] = []
+    if not events:
+        return lines
+    encoder: Encoder = events[0].route.encoder
+    joint, at = encoder.joint, 0
+    while group := events[at : at + joint.reach]:
+        made = _written(group, encoder, quick=True)
+        lines += _apart(group, encoder) if made is None else made
+        at += len(group)
+        joint.reached(len(group), done=made is not None)
+    return lines
 
 
-def _start_facts(event: Any, encoder: Encoder) -> tuple[Any, bytes | None]:
-    """Give the metadata, and its JSON if that is known."""
-    metadata = event.raw_metadata
-    return metadata, b"null" if metadata is None else encoder.known(metadata)
+def _apart(events: Sequence[Any], encoder: Encoder) -> list[Piece | None]:
+    """Write lines of events that cannot be written together."""
+    count = len(events)
+    if count == 1:
+        made = _written(events, encoder, quick=False) if events[0].view is not None else None
+        return [None] if made is None else made
+    halves = events[: count // 2], events[count // 2 :]
+    return [line for half in halves for line in _written(half, encoder, quick=True) or _apart(half, encoder)]
 
 
-def _end_facts(event: Any, encoder: Encoder) -> tuple[Any, bytes | None]:
-    """Give the same with what an uneventful end adds to it; twice None if it is not that, or says something of it already."""
-    metadata = event.raw_metadata
-    if event.source.status != "ok":
-        return None, None
-    if metadata is None:
-        return None, _UNEVENTFUL_JSON
-    told = encoder.known(metadata)
-    if told is not None:
-        return None, _ended_json(told)
-    return _ended(metadata), None
+def _written(events: Sequence[Any], encoder: Encoder, *, quick: bool) -> list[Any] | None:
+    """Write the lines of some events; None if their payloads cannot be read together.
 
-
-def _made(
-    encoder: Encoder, profile: Any, data: Any, metadata: Any, told: bytes | None, *, clean: bool = False
-) -> tuple[bytes, bytes, bytes] | None:
-    """Encode profile, data and metadata together, but for what is known."""
-    first = encoder.known(profile) if profile else b"null" if profile is None else b"{}"
-    if told is not None:
-        second = b"null" if data is None else encoder.known(data)
-        if first is None:
-            values = (profile,) if second is not None else (profile, data)
-        elif second is None:
-            values = (data,)
-        else:
-            return first, second, told
-    else:
-        second, values = None, (data, metadata) if first is not None else (profile, data, metadata)
-    pieces = encoder.joint.pieces(values, clean=clean)
-    if pieces is None:
-        return None
-    last = pieces.pop() if told is None else told
-    if second is None:
-        second = pieces.pop()
-    return pieces.pop() if first is None else first, second, last
-
-
-def _ended(metadata: Any) -> dict[str, Any] | None:
-    """Add what an uneventful end says; None if the metadata says something of it already."""
-    given = _opened(metadata)
-    if type(given) is not dict or "otel.status_code" in given or "relay.status" in given:
-        return None
-    return {**given, **_UNEVENTFUL}
-
-
-def _ended_json(given: bytes) -> bytes | None:
-    """Do the same with JSON."""
-    if given in (b"{}", b"null"):
-        return _UNEVENTFUL_JSON
-    if given.find(b'"otel.status_code"') >= 0 or given.find(b'"relay.status"') >= 0:
-        return None
-    return b"%b,%b" % (given[:-1], _UNEVENTFUL_JSON[1:])
-
-
-def _opened(frozen: Any) -> Any:
-    value = frozen.value if type(frozen) is Frozen else frozen
-    return _unpack(value.data) if type(value) is Packed else value
-
-
-def _with_views(
-    event: Any, encoder: Encoder, data: Any, metadata: Any, told: bytes | None
-) -> tuple[bytes, bytes, bytes] | None:
-    """Encode the payloads of an event of a model call together with its views.
-
-    A codec that has a function ``plain_views`` makes the views of the payload as it is: they hold only if the whole payload
-    has nothing to hide, else they are made of what observers see.
+    Args:
+        events: in order.
+        encoder: of all of them.
+        quick: a codec may make the views of payloads as they are, see `_views`.
     """
-    quick = getattr(event.view, "plain_views", None)
-    if quick is not None and data is not None:
-        found: Any = None
-        with suppress(Exception):  # a codec's
-            found = quick(event.detail, data, encoder)
-        if found is not None and _is_owner(event, found):
-            made = _joined(event, encoder, found, data, metadata, told, clean=True)
+    plain: list[Any] = []
+    try:
+        values = _values(events, encoder, plain if quick else None)
+        found = encoder.joint.read(values)
+        if found is not None and (found.clean or not plain):
+            made = encoder.joint.lines(_lines(events, found.trees, encoder), found.holes)
             if made is not None:
                 return made
-        event.cache = None
-    found = event.views()
-    return _joined(event, encoder, found, data, metadata, told, clean=False) if _is_owner(event, found) else None
+    except _UnfitError:
+        pass
+    for event in plain:
+        event.cache = None  # what was read of it is not what observers may see
+    return None
 
 
-def _joined(
-    event: Any, encoder: Encoder, found: dict[str, Any], data: Any, metadata: Any, told: bytes | None, *, clean: bool
-) -> tuple[bytes, bytes, bytes] | None:
-    profile = event.raw_profile
-    if not found:
-        return _made(encoder, profile, data, metadata, told)
-    given = encoder.json(profile) if profile else b"{}"
-    if given[:1] != b"{" or given.find(b'"annotated_re') >= 0 or given.find(b'"$relay"') >= 0:
-        return None
-    made = _made(encoder, found, data, metadata, told, clean=clean)
-    if made is None or given == b"{}":
-        return made
-    return b"%b,%b" % (given[:-1], made[0][1:]), made[1], made[2]
+def _values(events: Sequence[Any], encoder: Encoder, plain: list[Any] | None) -> list[Any]:
+    """Give what is to be read: of each event profile, data and metadata."""
+    values: list[Any] = []
+    for event in events:
+        data, profile, metadata = event.raw, event.raw_profile, event.raw_metadata
+        if type(data) is Deferred:
+            data = event.frozen()
+        if event.view is not None:
+            profile = _with_views(event, encoder, data, profile, plain)
+        if type(metadata) is Frozen and not metadata.shared:
+            metadata = metadata.value  # sooner than the encoder would ask for it
+        values += (profile, data, metadata)
+    return values
 
 
-def _is_owner(event: Any, found: dict[str, Any]) -> bool:
-    """Tell whether an end event says nothing of another scope that has reported the same response."""
-    if event.detail != "end" or event.source.category != "llm":
-        return True
-    if not event.cache:
-        event.cache = {"views": found}
-    return not event.ownership()
+def _lines(events: Sequence[Any], trees: list[Any], encoder: Encoder) -> list[_Line]:
+    """Put lines together: of each event there are the trees of profile, data and metadata."""
+    lines: list[_Line] = []
+    rest = iter(trees)
+    known = encoder.names.known.get
+    for event, profile, data, metadata in zip(events, rest, rest, rest, strict=True):
+        source, phase = event.source, event.detail
+        name, frame = source.name, _frame(source) if phase == "start" else getattr(source, "_frame", None)
+        if frame is None:
+            frame = _frame(source)
+        lines.append(
+            _Line(
+                ATOF_VERSION,
+                source.attributes,
+                source.category,
+                profile,
+                data,
+                None,
+                "scope",
+                metadata if phase == "start" else _ended(metadata),
+                (known(name) if type(name) is str else None) or encoder.name(name),
+                frame[0],
+                frame[1],
+                phase,
+                iso_time(event.timestamp_ns),
+                frame[2],
+            )
+        )
+    return lines
+
+
+def _frame(source: Any) -> tuple[str | None, str, str]:
+    """Give the identities of a scope's parent, of its root, and its own, and keep them with the scope."""
+    uuid, parent = source.uuid, source.parent
+    above = getattr(parent, "_frame", None)
+    frame = (source.parent_uuid, source.root_uuid, uuid) if above is None else (above[2], above[1], uuid)
+    source._frame = frame
+    return frame
+
+
+def _ended(given: Any) -> dict[str, Any]:
+    """Add what an uneventful end says to its metadata."""
+    if given is None:
+        return UNEVENTFUL
+    if type(given) is not dict or "otel.status_code" in given or "relay.status" in given:
+        raise _UnfitError  # it says something of that already
+    return {**cast("dict[str, Any]", given), **UNEVENTFUL}
+
+
+def _with_views(event: Any, encoder: Encoder, data: Any, profile: Any, plain: list[Any] | None) -> Any:
+    """Add the views of a model call to the profile."""
+    found = _views(event, encoder, data, plain)
+    if not found or not profile:
+        return found or profile
+    given: Any = profile.value if type(profile) is Frozen else profile
+    given = _unpack(given.data) if type(given) is Packed else given
+    if type(given) is not dict or "$relay" in given or not _VIEWS.isdisjoint(cast("dict[str, Any]", given)):
+        raise _UnfitError
+    return {**cast("dict[str, Any]", given), **found}
+
+
+def _views(event: Any, encoder: Encoder, data: Any, plain: list[Any] | None) -> dict[str, Any]:
+    """Give the views, unless the event says something of another scope that has reported the same response.
+
+    A codec that has a function ``plain_views`` makes the views of the payload as it is: they hold only if the whole
+    payload has nothing to hide, else they are made of what observers see.
+
+    Args:
+        event: of a model call.
+        encoder: the runtime's.
+        data: its payload.
+        plain: gets the event if its views are such; None if they must not be.
+    """
+    quick = getattr(event.view, "plain_views", None) if plain is not None and data is not None else None
+    found: Any = None
+    if quick is not None and plain is not None:
+        with suppress(Exception):  # a codec's
+            found = quick(event.detail, data, encoder)
+        if found is not None:
+            plain.append(event)
+    if found is None:
+        found = event.views()
+    if event.detail == "end" and event.source.category == "llm":
+        if not event.cache:
+            event.cache = {"views": found}
+        if event.ownership():
+            raise _UnfitError
+    return found
 
 
 def scope_line(event: Any, data: bytes, profile: bytes, metadata: bytes) -> bytes:
@@ -195,33 +257,23 @@ def scope_line(event: Any, data: bytes, profile: bytes, metadata: bytes) -> byte
         >>> scope_line(relay.parse_event(line), b"{}", b"null", b"null")[:74]
         b'{"atof_version":"0.1","attributes":[],"category":null,"category_profile":n'
     """
-    return _line(event, event.name, profile, data, metadata)
-
-
-def _line(event: Any, name: str, profile: bytes, data: bytes, metadata: bytes) -> bytes:
-    """Put a line together of what is JSON already and what comes again and again."""
-    source = event.source
-    uuid, parent = source.uuid, source.parent_uuid
-    root = source.root_uuid or uuid
-    return b"".join(
-        (
-            _heads.get((source.category, source.attributes)) or _head(source.category, source.attributes),
-            profile,
-            b',"data":',
-            data,
-            b',"data_schema":null,"kind":"scope","metadata":',
-            metadata,
-            b',"name":',
-            _names.get(name) or _quoted(name),
-            b',"parent_uuid":',
-            b"null" if parent is None else _names.get(parent) or _quoted(parent),
-            b',"propagation_root_uuid":',
-            _names.get(root) or _quoted(root),
-            _PHASES[event.detail],
-            iso_time(event.timestamp_ns).encode(),
-            b'","uuid":',
-            _names.get(uuid) or _quoted(uuid),
-            b"}",
+    source, raw = event.source, msgspec.Raw
+    return _encode(
+        _Line(
+            ATOF_VERSION,
+            source.attributes,
+            source.category,
+            raw(profile),
+            raw(data),
+            None,
+            "scope",
+            raw(metadata),
+            event.name,
+            source.parent_uuid,
+            source.root_uuid or source.uuid,
+            event.detail,
+            iso_time(event.timestamp_ns),
+            source.uuid,
         )
     )
 
@@ -258,27 +310,3 @@ def mark_line(event: Any, data: bytes) -> bytes:
             "uuid": event.uuid,
         }
     )
-
-
-def _head(category: str, attributes: tuple[str, ...]) -> bytes:
-    """Write what stands before the payload, and remember it."""
-    head = b'{"atof_version":"%b","attributes":%b,"category":%b,"category_profile":' % (
-        ATOF_VERSION.encode(),
-        _encode(attributes),
-        _encode(category),
-    )
-    if len(head) <= _CHARS:
-        if len(_heads) >= _ENTRIES:  # flags made from data must not pile up
-            _heads.clear()
-        _heads[(category, attributes)] = head
-    return head
-
-
-def _quoted(name: str) -> bytes:
-    """Write a name or an identity as JSON, and remember it."""
-    text = _encode(name)
-    if len(text) <= _CHARS:
-        if len(_names) >= _ENTRIES:  # names made from data must not pile up
-            _names.clear()
-        _names[name] = text
-    return text

@@ -13,15 +13,17 @@ import msgspec
 
 from relay_core.errors import UsageError
 from relay_core.event_identity import Identity
-from relay_core.event_lines import ATOF_VERSION, mark_line, quick_line, scope_line
+from relay_core.event_lines import ATOF_VERSION, UNEVENTFUL, mark_line, quick_lines, scope_line, usual
 from relay_core.ids import uuid_of
 from relay_core.late_payloads import Deferred
+from relay_core.payload_pieces import whole
 from relay_core.profiles import shown
 from relay_core.timestamps import iso_time, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from relay_core.payload_pieces import Piece
     from relay_core.payloads import Encoder
     from relay_core.scopes import Node
 
@@ -49,7 +51,7 @@ def _maker_of_views() -> Callable[[Event], dict[str, Any]]:
     return views_of
 
 
-_UNEVENTFUL: Final = b'{"otel.status_code":"OK","relay.status":"ok"}'
+_UNEVENTFUL: Final = _encode(UNEVENTFUL)
 
 
 class Event(msgspec.Struct, eq=False, gc=False):
@@ -201,13 +203,16 @@ class Event(msgspec.Struct, eq=False, gc=False):
 
     def to_json(self) -> bytes:
         """Write one ATOF line, without the line end."""
-        line: bytes | None = None if self.cache is None else self.cache.get("json")
+        line = whole(self.line())
+        cast("dict[str, Any]", self.cache)["json"] = line
+        return line
+
+    def line(self) -> Piece:
+        """Write the same; where it is long, in pieces that need not be copied."""
+        line: Piece | None = None if self.cache is None else self.cache.get("json")
         if line is None:
             line = self._make_json()
-            if self.cache is None:
-                self.cache = {"json": line}
-            else:
-                self.cache["json"] = line
+            self.cache = {**(self.cache or {}), "json": line}
         return line
 
     def to_dict(self) -> dict[str, Any]:
@@ -257,7 +262,7 @@ class Event(msgspec.Struct, eq=False, gc=False):
         raw = self.raw_profile
         return self.encoder.tree(raw) if raw else raw  # None, or the empty profile of most calls
 
-    def _make_json(self) -> bytes:
+    def _make_json(self) -> Piece:
         raise UsageError("only scope and mark events have a line")
 
 
@@ -395,8 +400,9 @@ class ScopeEvent(Event, eq=False, gc=False):
                     return b"%b,%b" % (given[:-1], _UNEVENTFUL[1:])
         return _encode(self.metadata)
 
-    def _make_json(self) -> bytes:
-        return quick_line(self) or scope_line(self, self._data_json(), self._profile_json(), self._metadata_json())
+    def _make_json(self) -> Piece:
+        [line] = quick_lines(usual((self,))) or [None]
+        return line or scope_line(self, self._data_json(), self._profile_json(), self._metadata_json())
 
 
 class MarkEvent(Event, eq=False, gc=False):

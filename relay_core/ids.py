@@ -18,7 +18,8 @@ __all__ = ["numbers", "parse_uuid", "uuid_of", "uuid_text"]
 _VERSION_AND_VARIANT = (0x7 << 76) | (0b10 << 62)
 _UUID_LENGTH = 36
 _LOW_64 = (1 << 64) - 1
-_COUNTER_DIGITS = 10  # 40 bits
+_COUNTER_BYTES = 5
+_COUNTER = (1 << 8 * _COUNTER_BYTES) - 1
 _groups = Struct("8s4s4s4s12s").unpack
 
 numbers = count(1)  # drawn by `next`: a bound ``__next__`` costs four times as much
@@ -50,9 +51,9 @@ def uuid_of(number: int, monotonic_ns: int) -> str:
             milliseconds = (monotonic_ns + offset) // 1_000_000
             known, prefix, of = _written
             if known != milliseconds or of is not epoch:
-                prefix = uuid_text(milliseconds << 80 | salt)[:-_COUNTER_DIGITS]
+                prefix = uuid_text(milliseconds << 80 | salt)[: -2 * _COUNTER_BYTES]
                 _written = (milliseconds, prefix, epoch)  # one tuple, so that threads never mix two
-            return f"{prefix}{number:010x}"
+            return prefix + (number & _COUNTER).to_bytes(_COUNTER_BYTES).hex()
     raise ValueError(f"no identity has the number {number}")
 
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from relay_core.payload_pieces import Piece
     from relay_core.payloads import Encoder
 
 __all__ = ["Frozen"]
 
-_UNMADE: Final = (None, b"")
+_UNMADE: Final = (None, b"", False)
 
 
 class Frozen:
@@ -23,10 +24,10 @@ class Frozen:
         value: what `freeze` gave.
 
     Attributes:
+        made: the encoder that has made its JSON, the JSON, and whether nothing was to be changed.
         base: of a list of such parts, a list that it begins with, and with how many of it; until its JSON is made.
         shared: whether it is worth having JSON of its own, because it comes in several payloads.
-        clean: the encoder that has made its JSON, if nothing was to be changed.
-        joined: the encoder that has put the JSON of such a list together.
+        joined: the encoder that has put the JSON of such a list together; not set before.
         reading: what a codec has read of it, if it keeps that here.
         heard: what a codec has read of the list that it is in, if it keeps that here.
 
@@ -37,16 +38,16 @@ class Frozen:
         b'{"messages":[{"role":"user","content":"hi"},{"role":"user","content":"hi"}]}'
     """
 
-    __slots__ = ("_made", "_make", "_value", "base", "clean", "heard", "joined", "reading", "shared")
+    __slots__ = ("_make", "_value", "base", "heard", "joined", "made", "reading", "shared")
+
+    joined: Encoder  # of what is made in thousands, each attribute that is set counts
 
     def __init__(self, value: Any, *, shared: bool = False) -> None:
         self._value = value
         self.shared = shared
-        self.clean: Encoder | None = None
         self._make: Callable[[], Any] | None = None
-        self._made: tuple[Encoder | None, bytes] = _UNMADE
+        self.made: tuple[Encoder | None, Piece, bool] = _UNMADE
         self.base: tuple[Frozen, int] | None = None
-        self.joined: Encoder | None = None
         self.reading: Any = None
         self.heard: Any = None
 

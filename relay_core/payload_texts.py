@@ -16,22 +16,26 @@ _NAME_CHARS: Final = 1024
 
 
 class Names:
-    """Safe short names, remembered."""
+    """Safe short names, remembered.
+
+    Attributes:
+        known: the names that were asked for, and how they are recorded.
+    """
 
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
-        self._known: dict[str, str] = {}
+        self.known: dict[str, str] = {}
 
     def get(self, name: Any) -> str:
         if type(name) is str:
-            known = self._known.get(name)
+            known = self.known.get(name)
             if known is not None:
                 return known
         clean = clean_text(name, self._redactor, _NAME_CHARS)
         if type(name) is str and len(name) <= 256:  # long names are rare and not worth memory
-            if len(self._known) >= 4096:  # names made from data must not pile up
-                self._known.clear()
-            self._known[name] = clean
+            if len(self.known) >= 4096:  # names made from data must not pile up
+                self.known.clear()
+            self.known[name] = clean
         return clean
 
 

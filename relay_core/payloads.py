@@ -10,7 +10,6 @@ more dollar sign.
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
-import re
 from functools import partial
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
@@ -21,7 +20,8 @@ from relay_core.payload_census import glance, look
 from relay_core.payload_hooks import KEEP, Note, reduce_object
 from relay_core.payload_joint import Joint
 from relay_core.payload_parts import Frozen
-from relay_core.payload_plain import LEVELS, reader_of_plain
+from relay_core.payload_pieces import size_of, whole
+from relay_core.payload_plain import LARGEST, Plain
 from relay_core.payload_rows import row_json
 from relay_core.payload_scan import KEY_CHARS, Scan
 from relay_core.payload_texts import Names, clean_text
@@ -34,6 +34,8 @@ from relay_core.response_index import ResponseIndex
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from relay_core.payload_pieces import Piece
 
 __all__ = ["DEFAULT_LIMITS", "Encoder", "Frozen", "Limits", "Packed", "freeze", "pack"]
 
@@ -83,12 +85,9 @@ _fix: Final = Struct("c").iter_unpack  # the cheapest of what holds on to a buff
 _unpack: Final = msgspec.msgpack.Decoder().decode
 _write: Final = msgspec.json.Encoder().encode
 _read: Final = msgspec.json.Decoder().decode
-_COMPARED: Final = 16_384  # bytes; larger payloads are looked at value by value, which takes no longer then
-_LONGEST_BYTE: Final = 6  # bytes of JSON that one of MessagePack may become: ``false,``, or a control character
 _SHORT: Final = 64  # bytes; payloads like the name of a model come again and again
 _SHORTS: Final = 1_024
-_STR16, _STR32, _DOLLAR = 0xDA, 0xDB, 0x24
-_long_text: Final = re.compile(rb"\xda[\x04-\xff]|\xdb").search  # how MessagePack begins text above `KEY_CHARS` bytes
+_ALONE: Final = b"\x91"  # how MessagePack begins a list of one
 _UNREADABLE: Final = Note({"unreadable": True})
 
 
@@ -200,13 +199,11 @@ class Encoder:
             redaction = Redactor(redaction.enabled, redaction.extra_keys, redaction.extra_patterns)
         self.redactor: Redactor = redaction
         self._suspicious = redaction.test()
-        self._compared = min(_COMPARED, limits.max_string, limits.max_bytes, 2 * limits.max_items)
-        self._flat = 2 * limits.max_depth  # bytes of JSON that cannot be deeper
-        bounds = (_COMPARED, limits.max_string, limits.max_bytes // _LONGEST_BYTE, limits.max_items)
-        self._small = min(bounds) if limits.max_depth >= LEVELS else 0  # bytes of MessagePack that keep all limits
+        self.plain = Plain(limits, self._suspicious)
         self._short: dict[bytes, bytes | None] = {}  # what needs no change, and its JSON if somebody has asked for it
-        self.name: Callable[[Any], str] = Names(self.redactor).get
-        self.joint = Joint(self, Frozen, Packed, self._plain, self._whole)
+        self.names = Names(self.redactor)
+        self.name: Callable[[Any], str] = self.names.get
+        self.joint = Joint(self, Frozen, Packed)
         self.responses = ResponseIndex()  # here, because each runtime has one encoder
 
     def freeze(self, obj: Any) -> Any:
@@ -249,7 +246,7 @@ class Encoder:
         elif not markers and (kind is dict or (kind is str and len(frozen) <= KEY_CHARS)):
             json = self.joint.json(frozen) if kind is dict else self._line(frozen)
             if json is not None:
-                return json
+                return whole(json)
         return self._encode(frozen, markers)[0]
 
     def _line(self, text: str) -> bytes | None:
@@ -261,7 +258,7 @@ class Encoder:
             return None
 
     def _packed(self, data: bytes) -> bytes | None:
-        """Give the JSON of a packed payload, see `_plain`; of a short one as it was known before."""
+        """Give the JSON of a packed payload that needs no change; of a short one as it was known before."""
         if len(data) > _SHORT:
             return self._plain(data)
         json = self._short.get(data)
@@ -274,42 +271,14 @@ class Encoder:
             self._short.clear()
         self._short[data] = json
 
-    def _plain(self, data: bytes | bytearray) -> bytes | None:
-        """Give the JSON of a packed payload that needs no change and keeps all limits by its size."""
+    def _plain(self, data: bytes) -> bytes | None:
         tree = self._plain_tree(data)
         return None if tree is _NONE else _write(tree)
 
-    def _plain_tree(self, data: bytes | bytearray) -> Any:
-        """Give the tree of such a payload; `_NONE` for others. What is searched for credentials is the packed payload."""
-        size = len(data)
-        if size > self._small:
-            return _NONE
-        try:
-            tree = reader_of_plain()(data)
-        except Exception:  # noqa: BLE001  # too deep for that, or not plain
-            return self._deep_tree(data)
-        if size > KEY_CHARS and (_STR16 in data or _STR32 in data) and _long_text(data):
-            return _NONE  # perhaps a key
-        if self._suspicious(data) or (_DOLLAR in data and data.find(b"$relay") >= 0):
-            return _NONE
-        return tree
-
-    def _deep_tree(self, data: bytes | bytearray) -> Any:
-        """Do the same by comparing: whatever JSON cannot say (an infinite number, bytes) reads back as something else."""
-        try:
-            tree = _unpack(data)
-            json = _write(tree)
-        except Exception:  # noqa: BLE001  # the careful way decides
-            return _NONE
-        size = len(json)
-        if size > self._compared or (size > self._flat and json.count(b"{") + json.count(b"[") > self.limits.max_depth):
-            return _NONE
-        if size > KEY_CHARS and (_STR16 in data or _STR32 in data) and _long_text(data):
-            return _NONE  # perhaps a key
-        decoded = _read(json)
-        if decoded != tree or self._suspicious(json):
-            return _NONE
-        return _NONE if _DOLLAR in json and json.find(b'$relay"') >= 0 else decoded
+    def _plain_tree(self, data: bytes) -> Any:
+        """Give the tree of a packed payload that needs no change and keeps all limits by its size; `_NONE` for others."""
+        trees = self.plain.trees(_ALONE + data) if len(data) <= LARGEST else None
+        return _NONE if trees is None else trees[0]
 
     def settled(self, value: Any) -> Any:
         """Give small values that are plain already and need no change; None to ask `freeze` and `tree` for them.
@@ -322,8 +291,8 @@ class Encoder:
             ({'a': [1]}, None, None)
         """
         try:
-            tree = self._plain_tree(_pack(value))
-            return None if tree is _NONE or tree != value else tree
+            trees = self.plain.trees(_pack([value]))
+            return None if trees is None or trees[0] != value else trees[0]
         except Exception:  # noqa: BLE001  # something that is not plain
             return None
 
@@ -444,38 +413,38 @@ class Encoder:
         return (json if clean is tree else msgspec.json.encode(clean)), clean
 
     def _whole(self, part: Frozen) -> bytes:
-        maker, json = part._made  # pyright: ignore[reportPrivateUsage]  # one module, two classes
-        if maker is not self:
-            value = part.value if part._make is not None else part._value  # pyright: ignore[reportPrivateUsage]  # see above
-            made = row_json(part, value, self, self._whole) if type(value) is list else None
-            if made is None:
-                made = self._packed(value.data) if type(value) is Packed else self.joint.json(value, clean=True)
-                part.clean = None if made is None else self
-            json = self.json(value) if made is None else made
-            part._made = (self, json)  # pyright: ignore[reportPrivateUsage]  # at once: encoders may run in parallel
-        return json
+        return whole(self.piece(part)[0])
 
-    def known(self, frozen: Any) -> bytes | None:
-        """Give the JSON of what is short and has come before, or of a part whose JSON is known; None to ask `json` for it.
+    def size(self, frozen: Any) -> int:
+        """Count the bytes of a frozen payload's JSON.
 
         Args:
             frozen: what `freeze` gave.
 
         Example:
-            >>> Encoder().known(pack({})), Encoder().known(Frozen({"a": 1}))
-            (b'{}', None)
+            >>> Encoder().size(Frozen([]))
+            2
         """
-        kind = type(frozen)
-        if kind is Packed:
-            return self._packed(frozen.data) if len(frozen.data) <= _SHORT else None
-        if kind is Frozen:
-            maker, json = frozen._made  # pyright: ignore[reportPrivateUsage]  # see _whole
-            return json if maker is self else None
-        return b"null" if frozen is None else None
+        return size_of(self.piece(frozen)[0]) if type(frozen) is Frozen else len(self.json(frozen))
 
-    def remember(self, part: Frozen, json: bytes) -> None:
-        """Keep the JSON of a part that was made together with something else."""
-        part._made = (self, json)  # pyright: ignore[reportPrivateUsage]  # see _whole
+    def piece(self, part: Frozen) -> tuple[Piece, bool]:
+        """Give the JSON of a part, kept with it, and whether nothing in it was to be changed.
+
+        Example:
+            >>> Encoder().piece(Frozen({"password": "hunter2"}))
+            (b'{"password":"[REDACTED]"}', False)
+        """
+        maker, json, is_clean = part.made
+        if maker is not self:
+            value = part.value
+            kind = type(value)
+            found = row_json(part, value, self) if kind is list else None
+            if found is None:
+                made = self._packed(value.data) if kind is Packed else self.joint.json(value, clean=True)
+                found = (self.json(value), False) if made is None else (made, True)
+            json, is_clean = found
+            part.made = (self, json, is_clean)  # at once: encoders may run in parallel
+        return json, is_clean  # pyright: ignore[reportReturnType]  # made by now
 
     def _slow(self, frozen: Any, markers: bool) -> tuple[bytes, Any]:
         tree = Normaliser(self.limits, self.redactor, _open, markers=markers).value(frozen)

@@ -138,6 +138,7 @@ class Scope(Registrar):
         "_cache",
         "_codec",
         "_failure",
+        "_frame",
         "_id",
         "_input",
         "_local",
@@ -162,6 +163,7 @@ class Scope(Registrar):
     _alive: bool
     _cache: Chains | None
     _failure: tuple[str, str] | None
+    _frame: tuple[str | None, str, str]  # see `relay_core.event_lines`
     _outer: Scope | RemoteScope | None
     _token: Any  # Token | None
     _root: Any  # Scope | RemoteScope | None
@@ -206,9 +208,7 @@ class Scope(Registrar):
         """The scope's UUIDv7; empty text before it is opened."""
         value = self._id
         if type(value) is int:
-            if not value:
-                return ""
-            value = self._id = uuid_of(value, self._mono)
+            value = self._id = uuid_of(value, self._mono) if value else ""
         return value  # pyright: ignore[reportReturnType]  # narrowed above
 
     @property

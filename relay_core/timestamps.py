@@ -8,21 +8,21 @@ __all__ = ["iso_time", "parse_time"]
 
 _FORMAT = "%Y-%m-%dT%H:%M:%S"
 
-_last_second: tuple[str, str] = ("", "")
+_SECOND = 1_000_000_000
+
+_last_second: tuple[int, str] = (0, "1970-01-01T00:00:00.")
 
 
 def iso_time(ns: int) -> str:
     """Write nanoseconds since the epoch as RFC 3339 in UTC; the text of the second is kept for the next event."""
     global _last_second
-    if ns < 1_000_000_000:
-        second, fraction = divmod(ns, 1_000_000_000)
-        return f"{time.strftime(_FORMAT, time.gmtime(second))}.{fraction:09d}+00:00"
-    digits = str(ns)
-    known, prefix = _last_second
-    if known != digits[:-9]:
-        prefix = time.strftime(_FORMAT, time.gmtime(ns // 1_000_000_000))
-        _last_second = (digits[:-9], prefix)
-    return f"{prefix}.{digits[-9:]}+00:00"
+    began, prefix = _last_second
+    fraction = ns - began
+    if not 0 <= fraction < _SECOND:
+        second, fraction = divmod(ns, _SECOND)
+        prefix = time.strftime(_FORMAT, time.gmtime(second)) + "."
+        _last_second = (second * _SECOND, prefix)  # one tuple, so that threads never mix two
+    return prefix + "%09d" % fraction + "+00:00"  # noqa: UP031  # half the work of a format specifier
 
 
 def parse_time(value: object) -> int:

@@ -105,6 +105,24 @@ class TestFailingSubscribers:
         assert error.__name__ in lines[0]
         assert "secret" not in lines[0]
 
+    def test_what_comes_in_a_trickle_is_served_together(self, relay):
+        class Exporter:
+            sizes = []
+
+            def on_event(self, event):
+                raise AssertionError("batches are preferred")
+
+            def on_batch(self, events):
+                self.sizes.append(len(events))
+
+        relay.subscriber(Exporter())
+        for _ in range(300):
+            relay.mark("m")
+            time.sleep(0.0002)
+        assert relay.flush(timeout=20.0) == (300, 0, 0, False)
+        assert sum(Exporter.sizes) == 300
+        assert len(Exporter.sizes) < 150
+
     def test_a_failing_batch_is_dropped_as_a_whole(self, relay):
         class Exporter:
             name = "exporter"

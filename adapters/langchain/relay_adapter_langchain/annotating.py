@@ -56,7 +56,7 @@ def annotated(phase: str, frozen: Any, encoder: Encoder) -> dict[str, Any] | Non
     if messages is None:
         return None
     rest = _rest(content)
-    if len(encoder.json(content["messages"])) + len(encoder.json(rest)) > encoder.limits.max_bytes // 2:
+    if encoder.size(content["messages"]) + encoder.size(rest) > encoder.limits.max_bytes // 2:
         return None  # perhaps something is left out of what observers see
     return {"annotated_request": Frozen({"messages": messages, **_beside(rest, encoder)})}
 

@@ -16,7 +16,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Sequence
     from pathlib import Path
 
 try:
@@ -24,7 +24,10 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-__all__ = ["AppendFile", "Appended", "make_directory"]
+__all__ = ["AppendFile", "Appended", "Block", "make_directory"]
+
+Block = bytes | tuple[bytes | memoryview, ...]
+"""What is written by one system call, perhaps in pieces."""
 
 _FILE_MODE = 0o600
 _DIRECTORY_MODE = 0o700
@@ -32,6 +35,8 @@ _LOCK_WAIT = 1.0
 _LOCK_PAUSE = 5.0
 _COPY_SIZE = 1 << 16
 _LONGEST_TAIL_TO_PARSE = 1 << 24
+_PIECES = 512  # that one system call takes
+_writev = getattr(os, "writev", None)  # not on Windows
 # O_NONBLOCK: opening a FIFO must not wait for a reader.
 _FLAGS = (
     os.O_RDWR
@@ -96,7 +101,7 @@ class AppendFile:
             return False
         return (status.st_dev, status.st_ino) == self._identity
 
-    def append(self, block: bytes, lines: int | None = None) -> Appended:
+    def append(self, block: Block, lines: int | None = None) -> Appended:
         """Append lines; on an error keep the whole lines that fitted and cut the rest off again.
 
         Args:
@@ -115,11 +120,16 @@ class AppendFile:
             if not self.is_current():
                 raise OSError(errno.ESTALE, "the file was removed, renamed or replaced")
             start, lead = self._end_of_lines(locked=locked)
-            data = lead + block if lead else block
-            done, error = _write(self._fd, data)
+            pieces = (block,) if isinstance(block, bytes) else block
+            if lead:
+                pieces = (lead, *pieces)
+            size = sum(map(len, pieces))
+            done, error = _write(self._fd, pieces)
             if error is None:
-                self._end = start + len(data)
-                return Appended(block.count(b"\n") if lines is None else lines, len(block), None)
+                self._end = start + size
+                count = b"".join(pieces).count(b"\n") - len(lead) if lines is None else lines
+                return Appended(count, size - len(lead), None)
+            data = b"".join(pieces)
             kept = data.rfind(b"\n", 0, done) + 1
             if locked and kept < done:
                 # A failure here leaves a torn line; whoever writes next sets it apart.
@@ -340,21 +350,24 @@ def _require_private(path: Path, status: os.stat_result, *, created: bool, warn:
         warn(f"it existed with mode {stat.S_IMODE(status.st_mode):04o}, so other users may read it; chmod 600 it")
 
 
-def _write(fd: int, data: bytes) -> tuple[int, OSError | None]:
+def _write(fd: int, pieces: Sequence[bytes | memoryview]) -> tuple[int, OSError | None]:
     """Write everything, or tell how far it went."""
-    done = 0
+    if len(pieces) > 1 and (_writev is None or len(pieces) > _PIECES):
+        pieces = (b"".join(pieces),)
+    size, done = sum(map(len, pieces)), 0
     try:
-        done = count = os.write(fd, data)
-        while count and done < len(data):
-            count = os.write(fd, memoryview(data)[done:])
+        done = count = os.write(fd, pieces[0]) if len(pieces) == 1 or _writev is None else _writev(fd, pieces)
+        rest = memoryview(b"".join(pieces)) if count < size else memoryview(b"")
+        while count and done < size:
+            count = os.write(fd, rest[done:])
             done += count
     except OSError as error:
         return done, error
-    return done, None if done == len(data) else OSError(errno.EIO, "the file takes no more bytes")
+    return done, None if done == size else OSError(errno.EIO, "the file takes no more bytes")
 
 
 def _write_or_raise(fd: int, data: bytes) -> None:
-    _, error = _write(fd, data)
+    _, error = _write(fd, (data,))
     if error is not None:
         raise error
 

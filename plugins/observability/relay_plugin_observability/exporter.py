@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, Final, Protocol
 from uuid import UUID
 
 from relay_core.errors import ConfigError
+from relay_core.event_batches import write_lines
 from relay_core.events import parse_event
+from relay_core.payload_pieces import whole
 from relay_core.timestamps import iso_time
 from relay_plugin_observability.dialect import Dialect, NatDialect, dialect_of
 from relay_plugin_observability.file_sink import Durability, FileSink, Mode, SinkStats
 from relay_plugin_observability.paths import DEFAULT_FILENAME, expand_filename, process_values, resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from relay_core.payload_pieces import Piece
     from relay_plugin_observability.rotation import Rotation
 
 __all__ = ["GAP", "AtofExporter", "Line", "gap_line"]
@@ -26,6 +29,7 @@ __all__ = ["GAP", "AtofExporter", "Line", "gap_line"]
 GAP: Final = "relay.events_dropped"
 """Name of the mark that the exporter writes where events are missing, with the counts by reason as its data."""
 
+_LINES: Final = frozenset({bytes, tuple})
 _log = logging.getLogger("relay.observability")
 
 
@@ -174,12 +178,18 @@ def _uuid7(now_ns: int) -> str:
     return str(UUID(int=now_ns // 1_000_000 << 80 | 0x7 << 76 | 0b10 << 62 | noise))
 
 
-def _lines(events: Sequence[Line], failed: list[str], dialect: NatDialect | None) -> Iterator[bytes]:
-    for event in events:
+def _lines(events: Sequence[Line], failed: list[str], dialect: NatDialect | None) -> list[Piece]:
+    lines = write_lines(events)
+    if dialect is None and _LINES.issuperset(map(type, lines)):  # nearly always
+        return lines  # pyright: ignore[reportReturnType]  # narrowed above
+    found: list[Piece] = []
+    for given in lines:
         try:
-            line = event.to_json() if dialect is None else dialect.line(event.to_json())
+            line = given if dialect is None or isinstance(given, Exception) else dialect.line(whole(given))
         except Exception as error:  # noqa: BLE001  # one odd event must not cost the others
-            failed.append(type(error).__name__)
-        else:
-            if line is not None:
-                yield line
+            line = error
+        if isinstance(line, Exception):
+            failed.append(type(line).__name__)
+        elif line is not None:
+            found.append(line)
+    return found

@@ -11,17 +11,22 @@ import logging
 import os
 import threading
 import time
+from operator import methodcaller
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 import msgspec
 
 from relay_core.errors import ConfigError
+from relay_core.payload_pieces import size_of
 from relay_plugin_observability.append_file import Appended, AppendFile
 from relay_plugin_observability.rotation import Rotation, Rotator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
+
+    from relay_core.payload_pieces import Piece
+    from relay_plugin_observability.append_file import Block
 
 __all__ = ["Durability", "FileSink", "Mode", "SinkStats", "State"]
 
@@ -30,6 +35,7 @@ Mode = Literal["append", "overwrite"]
 State = Literal["idle", "ok", "degraded", "closed"]
 
 _BLOCK_SIZE = 1 << 16
+_LONG_BLOCK = 1 << 22  # where lines come in pieces, which are not joined
 # How often other processes may rotate the file away before one write gives up.
 _TRIES = 16
 _FIRST_RETRY = 0.1
@@ -38,6 +44,7 @@ _LAST_RETRY = 5.0
 _TIDY_TIME = 5.0
 # A sink that was well for this long starts again with short pauses.
 _WELL_AGAIN = 30.0
+_newline = methodcaller("find", b"\n")  # far less work than to count them
 _log = logging.getLogger("relay.observability")
 
 
@@ -128,11 +135,12 @@ class FileSink:
         self._retry_delay = _FIRST_RETRY
         self._failed_at = 0.0
 
-    def write(self, lines: Iterable[bytes]) -> int:
+    def write(self, lines: Iterable[Piece]) -> int:
         """Hand over lines without their newlines; never raises because of the file.
 
         Args:
-            lines: the lines; one that is empty or contains a newline is dropped and counted.
+            lines: the lines; one that is empty or contains a newline is dropped and counted. Long ones may come in
+                pieces, which are neither joined nor searched for newlines.
 
         Returns:
             How many of them are in the file now.
@@ -232,34 +240,47 @@ class FileSink:
             self._state = "closed"
         self._pid = pid
 
-    def _blocks(self, lines: Iterable[bytes]) -> Iterator[tuple[bytes, int]]:
+    def _blocks(self, lines: Iterable[Piece]) -> Iterator[tuple[Block, int]]:
         """Join lines to blocks; a block is what one system call writes."""
-        limit = 1 if self.durability == "line" else _BLOCK_SIZE
+        given = list(lines)
+        self._accepted += len(given)
+        in_pieces = tuple in set(map(type, given))
+        if not all(given) or max(map(_newline, _short(given) if in_pieces else given), default=-1) >= 0:
+            given = self._without_invalid(given)
+        limit = _LONG_BLOCK if in_pieces else _BLOCK_SIZE
         if self.rotation is not None and self.rotation.max_bytes is not None:
             limit = min(limit, self.rotation.max_bytes)
-        parts: list[bytes] = []
+        if self.durability == "line":
+            limit = 1
+        elif not in_pieces and sum(map(len, given)) + len(given) < limit:  # nearly always
+            if given:
+                yield _block(given), len(given)
+            return
+        waiting: list[Piece] = []
         size = 0
-        for line in lines:
-            self._accepted += 1
-            if not line or line.partition(b"\n")[1]:  # the operator in would first read its operand as a number
-                self._drop("invalid_line", 1)
-                continue
-            if parts and size + len(line) >= limit:
-                parts.append(b"")
-                yield b"\n".join(parts), len(parts) - 1
-                parts, size = [], 0
-            parts.append(line)
-            size += len(line) + 1
-        if parts:
-            parts.append(b"")
-            yield b"\n".join(parts), len(parts) - 1
+        for line in given:
+            length = size_of(line)
+            if waiting and size + length >= limit:
+                yield _block(waiting), len(waiting)
+                waiting, size = [], 0
+            waiting.append(line)
+            size += length + 1
+        if waiting:
+            yield _block(waiting), len(waiting)
 
-    def _write_block(self, block: bytes, count: int) -> None:
+    def _without_invalid(self, lines: list[Piece]) -> list[Piece]:
+        fine = [line for line in lines if line and (isinstance(line, tuple) or b"\n" not in line)]
+        self._drop("invalid_line", len(lines) - len(fine))
+        return fine
+
+    def _write_block(self, block: Block, count: int) -> None:
         if self._state == "closed" or self._pausing():
             self._drop("closed" if self._state == "closed" else self._reason, count)
             return
         gap = self._gap() if self._untold else b""
-        result = self._append(gap + block, count + 1) if gap else self._append(block, count)
+        if gap:
+            block = gap + block if isinstance(block, bytes) else (gap, *block)
+        result = self._append(block, count + 1 if gap else count)
         if isinstance(result, OSError):
             self._fail(result, count)
             return
@@ -277,13 +298,13 @@ class FileSink:
         elif self._state != "ok":
             self._recover()
 
-    def _append(self, block: bytes, lines: int) -> Appended | OSError:
+    def _append(self, block: Block, lines: int) -> Appended | OSError:
         """Append to the file, or to the file opened anew if the descriptor or the path is no longer ours."""
         problem = OSError(errno.ESTALE, "the file is moved away as fast as it is opened")
         for _ in range(_TRIES):
             try:
                 file = self._current_file()
-                if self._rotator is not None and self._rotator.rotate(file, len(block)):
+                if self._rotator is not None and self._rotator.rotate(file, size_of(block)):
                     self._rotated += 1
                     self._opened = False  # the next file is no reopened one
                     self._abandon()
@@ -397,6 +418,25 @@ class FileSink:
         if not self._warned:
             self._warned = True
             _log.warning("%r is not private: %s", str(self.path), text)
+
+
+def _short(lines: list[Piece]) -> list[bytes]:
+    return [line for line in lines if isinstance(line, bytes)]
+
+
+def _block(lines: list[Piece]) -> Block:
+    """Put lines together; those in pieces are not joined."""
+    try:
+        return b"\n".join([*lines, b""])  # pyright: ignore[reportArgumentType, reportCallIssue]  # see below
+    except TypeError:  # some are in pieces
+        pieces: list[bytes | memoryview] = []
+        for line in lines:
+            if isinstance(line, tuple):
+                pieces += line
+                pieces.append(b"\n")
+            else:
+                pieces.append(line + b"\n")
+        return tuple(pieces)
 
 
 def _require_options(path: str, durability: str, mode: str) -> None:

@@ -62,6 +62,40 @@ def test_a_large_line_is_written_whole(tmp_path):
     assert lines_of(sink.path)[1]["t"] == text
 
 
+@pytest.mark.parametrize("durability", ["buffered", "line", "fsync"])
+@pytest.mark.parametrize("vectored", [True, False])
+def test_lines_in_pieces_stand_between_the_others(tmp_path, durability, vectored, monkeypatch):
+    if not vectored:  # as on Windows
+        monkeypatch.setattr("relay_plugin_observability.append_file._writev", None)
+    long = b"x" * 100_000
+    sink = FileSink(tmp_path / "a.jsonl", durability=durability)
+    lines = [b"1", (b"[", long, memoryview(long)[:9], b"]"), b"2", b"", b"3\n4", (long, b"!")] * 40
+    assert sink.write(lines) == 4 * 40
+    joined = [b"".join(line) if type(line) is tuple else line for line in lines]
+    assert (tmp_path / "a.jsonl").read_bytes().split(b"\n") == [
+        line for line in joined if line and b"\n" not in line
+    ] + [b""]
+    stats = sink.stats()
+    assert (stats.accepted, stats.dropped) == (6 * 40, {"invalid_line": 2 * 40})
+    assert stats.bytes == (tmp_path / "a.jsonl").stat().st_size
+
+
+@pytest.mark.parametrize("at", [0, 3, 7, 50_000, 70_006])
+def test_a_line_in_pieces_that_is_written_in_part_is_finished(tmp_path, monkeypatch, at):
+    monkeypatch.setattr(
+        "relay_plugin_observability.append_file._writev", lambda fd, pieces: os.write(fd, b"".join(pieces)[: at or 1])
+    )
+    sink = FileSink(tmp_path / "a.jsonl")
+    assert sink.write([b"first", (b"a" * 70_000, b"b")]) == 2
+    assert (tmp_path / "a.jsonl").read_bytes() == b"first\n" + b"a" * 70_000 + b"b\n"
+
+
+def test_lines_of_very_many_pieces(tmp_path):
+    sink = FileSink(tmp_path / "a.jsonl")
+    assert sink.write([tuple(b"%d," % n for n in range(5_000))] * 3) == 3
+    assert (tmp_path / "a.jsonl").read_bytes() == (b"".join(b"%d," % n for n in range(5_000)) + b"\n") * 3
+
+
 def test_no_file_before_the_first_line(tmp_path):
     sink = FileSink(tmp_path / "sub" / "e.jsonl")
     assert sink.flush(20.0) is True

@@ -18,6 +18,7 @@ from tests.waiting import told
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="POSIX file systems and limits")
 
 LINE = b'{"text":"%s"}' % (b"x" * 990)
+IN_PIECES = (b'{"text":"', b"x" * 990, b'"}')
 
 
 @pytest.fixture
@@ -64,13 +65,14 @@ def whole_lines(path):
 
 
 @pytest.mark.parametrize("durability", ["buffered", "line", "fsync"])
-def test_a_full_disk(small_disk, durability, caplog):
+@pytest.mark.parametrize("line", [LINE, IN_PIECES], ids=["whole", "in pieces"])
+def test_a_full_disk(small_disk, durability, line, caplog):
     path = small_disk / "e.jsonl"
     sink = FileSink(path, durability=durability)
     ballast = small_disk / "ballast"
     ballast.write_bytes(b"\0" * 300_000)
     for _ in range(200):
-        sink.write([LINE] * 100)
+        sink.write([line] * 100)
     stats = assert_accounted(sink)
     assert stats.accepted == 20_000
     assert stats.state == "degraded"
@@ -116,21 +118,24 @@ def test_a_full_disk_shared_by_processes_leaves_no_half_line(small_disk):
     assert len(whole_lines(path)) == sum(written)
 
 
-def test_the_limit_of_a_file_size(tmp_path):
+@pytest.mark.parametrize("line", [LINE, IN_PIECES], ids=["whole", "in pieces"])
+def test_the_limit_of_a_file_size(tmp_path, line):
     code = """if True:
         import resource, sys
         from relay_plugin_observability import FileSink
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
         sink = FileSink(sys.argv[1])
         for n in range(300):
-            sink.write([b'{"text":"%s"}' % (b"x" * 990)] * 10)
+            sink.write([LINE] * 10)
         stats = sink.stats()
         assert stats.state == "degraded", stats
         assert stats.dropped == {"EFBIG": 3000 - stats.written}, stats
         print(stats.written)
     """
     path = tmp_path / "e.jsonl"
-    done = subprocess.run([sys.executable, "-c", code, path], check=True, capture_output=True, timeout=40)
+    done = subprocess.run(
+        [sys.executable, "-c", code.replace("LINE", repr(line)), path], check=True, capture_output=True, timeout=40
+    )
     assert len(whole_lines(path)) == int(done.stdout) == 99
     assert done.stderr.count(b"\n") == 1
 

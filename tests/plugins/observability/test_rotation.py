@@ -65,6 +65,17 @@ def test_a_line_over_the_limit_gets_a_file_of_its_own(tmp_path):
     assert len(list(tmp_path.iterdir())) == 3
 
 
+@pytest.mark.parametrize("durability", ["buffered", "line"])
+def test_lines_in_pieces_keep_to_the_limit_too(tmp_path, durability):
+    rotation = Rotation(max_bytes=200_000, compress=False)
+    sink = FileSink(tmp_path / "e.jsonl", durability=durability, rotation=rotation)
+    line = (b'{"text":"', b"x" * 90_000, b'"}')
+    assert sink.write([line, b'{"n":1}', line, line, (*line, *line, *line), line, b'{"n":2}']) == 7
+    sizes = [path.stat().st_size for path in (*rotated_files(sink.path), sink.path)]
+    assert [size for size in sizes if size > 200_000] == [3 * sum(map(len, line)) + 1]
+    assert sum(sizes) == sink.stats().bytes == 7 * sum(map(len, line)) + 16 + 7 - 2
+
+
 def test_rotation_by_age_looks_at_the_first_event(tmp_path):
     path = tmp_path / "e.jsonl"
     old = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - 3600))
