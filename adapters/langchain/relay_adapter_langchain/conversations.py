@@ -203,7 +203,7 @@ class _History:
         """Give a row that begins with the first so many of these: this one, or while nobody has written it the one before."""
         whole = self.whole
         before = whole.base
-        if whole.joined is not None or before is None:
+        if before is None or whole.made[0] is not None:
             return whole, count
         return before[0], min(before[1], count)
 
