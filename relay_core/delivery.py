@@ -26,7 +26,7 @@ __all__ = ["Alarm", "Barrier", "FlushReport", "Lane", "Sink", "held", "inside", 
 
 _log = logging.getLogger("relay")
 _LOG_EVERY: Final = 60.0  # seconds between two log lines about one subscriber
-_LANE_EVENTS: Final = 65_536  # as many as the queue holds by default: who gets a lane loses nothing that was on its way
+_LANE_EVENTS: Final = 8_192
 _LANE_BYTES: Final = 64 * 2**20  # of payload
 _LANE_BATCH: Final = 512
 _SLOW: Final = 0.02  # seconds of delivery after which a subscriber gets its own thread,

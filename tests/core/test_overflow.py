@@ -260,16 +260,6 @@ def test_a_lane_is_bounded_and_counts_what_it_gives_up(monkeypatch):
     assert [name for name, _, _ in gate.seen] == ["first", *(f"m{n}" for n in range(20))]
 
 
-def test_a_lane_takes_what_the_queue_holds():
-    relay, gate = stuck_in_a_lane("block")
-    for _ in range(40_000):  # as 20 000 calls make
-        relay.mark("m")
-    assert account(relay, "gate")["dropped"] == {}
-    gate.free.set()
-    assert relay.flush(timeout=60.0) == (40_001, 0, 0, False)
-    relay.shutdown(timeout=20.0)
-
-
 def test_a_lane_is_bounded_by_bytes_too(monkeypatch):
     monkeypatch.setattr("relay_core.delivery._LANE_BYTES", 10_000)
     relay, gate = stuck_in_a_lane()
