@@ -51,6 +51,7 @@ _FINISH = {"stop": "complete", "length": "length", "tool_call": "tool_use", "con
 _LENS_MARKS = {"immutable", "cache_breakpoint"}  # for who edits, not for who reads
 _EMPTY: tuple[Any, ...] = ({}, [])
 _RARE: Final = ("top_k", "seed", "n", "presence_penalty", "frequency_penalty")  # parameters
+_UNSAID: Final = (None,) * len(_RARE)
 _NAMES = {"start": "annotated_request", "end": "annotated_response"}
 _SHALLOW: Final = 16
 _AMPLE: Final = 262_144  # bytes, several times as much as a small payload has
@@ -172,10 +173,11 @@ def _native(provider: str, kind: str, value: Any) -> dict[str, Any]:
 def _api_specific(view: LlmRequest) -> dict[str, Any] | None:
     params, form, conversation = view.params, view.response_format, view.conversation
     fields = {**view.api_specific}
-    for name in _RARE:
-        value = getattr(params, name)
-        if value is not None or name in fields:
-            fields[name] = value
+    rare = (params.top_k, params.seed, params.n, params.presence_penalty, params.frequency_penalty)
+    if fields or rare != _UNSAID:
+        fields.update(
+            (name, value) for name, value in zip(_RARE, rare, strict=True) if value is not None or name in fields
+        )
     if form is not None or "response_format" in fields:
         fields["response_format"] = None if form is None else _response_format(form)
     if conversation is not None:
