@@ -57,6 +57,8 @@ class Relay(Calling):
         clock: Callable[[], int] | None = None,
         ids: Callable[[], str] | None = None,
     ) -> None:
+        if settings is not None and not hasattr(settings, "disabled"):
+            raise UsageError(f"Relay takes relay_core.Settings, got {type(settings).__name__}")
         self._settings = settings
         self.clock: Callable[[], int] = clock or time.time_ns
         self.monotonic: Callable[[], int] = clock or time.perf_counter_ns
