@@ -121,7 +121,7 @@ class ChunkStream:
         if self._parts is None:
             return
         run = ChunkRun(self, place)
-        run.rows = [None], [self._relay.monotonic()], [next(self._names)]
+        run.rows = [None], [self._relay.monotonic()], [self._draw()]
         self._relay.dispatcher.put_run(run)
 
     def events(self, first: int, rows: Rows, route: Any) -> list[ChunkMark]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def _async_generator(template: Scope, fn: Callable[..., Any]) -> Callable[..., A
         scope = _fresh(template, fn, args, kwargs).open()
         try:
             inner = fn(*args, **kwargs)  # as in _generator
-            resume, given = inner.asend, None
+            resume, given = functools.partial(_begin, inner), None
             while True:
                 with scope.activate():
                     item = await resume(given)
@@ -120,3 +121,17 @@ def _async_generator(template: Scope, fn: Callable[..., Any]) -> Callable[..., A
             raise
 
     return wrapper
+
+
+def _begin(inner: AsyncGenerator[Any, Any], given: Any) -> Any:
+    """Make the first step of a generator that the one around it closes: an event loop that ends must not do it too."""
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(firstiter=None, finalizer=_left_to_its_owner)
+    try:
+        return inner.asend(given)
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
+
+
+def _left_to_its_owner(inner: AsyncGenerator[Any, Any]) -> None:
+    """Take the place of the event loop's hook."""

@@ -20,6 +20,7 @@ from relay_core.redaction_rules import (
     OPAQUE,
     REDACTED,
     SECRET_KEY,
+    own_name,
     plain_name,
     scrub_pairs,
     scrub_shapes,
@@ -69,11 +70,13 @@ class Redactor:
         self._names: dict[str, str] = {}
         self._keys: dict[str, int] = {}
         self._patterns = tuple(re.compile(pattern) for pattern in extra_patterns)
-        names = [plain_name(key).split("_") for key in extra_keys]
+        names = [own_name(key).split("_") for key in extra_keys]
         parts = ["[-_. ]?".join(map(re.escape, name)) for name in names if any(name)]
         self._extra_key = re.compile(f"(?:^|_)(?:{'|'.join(parts)})$") if parts else None
         self.has_own_keys: bool = self._extra_key is not None
         self._extra_bytes = re.compile("|".join(parts).encode()) if parts else None
+        # Letters beyond ASCII have no lower case as bytes.
+        self._walks = bool(self._patterns) or not all(map(str.isascii, parts))
 
     def suspicious(self, json_bytes: bytes | bytearray) -> bool:
         """Tell whether a payload has to be walked: False means that `scrub_tree` would change nothing.
@@ -90,7 +93,7 @@ class Redactor:
         """
         if not self.enabled:
             return False
-        if self._patterns:
+        if self._walks:
             return True
         if self._extra_bytes is not None and self._extra_bytes.search(json_bytes.lower()):
             return True
@@ -256,7 +259,7 @@ class Redactor:
         if len(key) > _CACHED_CHARS:
             return 0
         name = plain_name(key)
-        secret = SECRET_KEY.search(name) or (self._extra_key is not None and self._extra_key.search(name))
+        secret = SECRET_KEY.search(name) or (self._extra_key is not None and self._extra_key.search(own_name(key)))
         rank = (
             (1 if secret else 0)
             | (2 if name in BARE_TOKEN_KEY else 0)

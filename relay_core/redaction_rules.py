@@ -22,6 +22,7 @@ __all__ = [
     "OWNERS_OF_TOKENS",
     "REDACTED",
     "SECRET_KEY",
+    "own_name",
     "plain_name",
     "scrub_pairs",
     "scrub_shapes",
@@ -59,6 +60,16 @@ def plain_name(key: str) -> str:
     if not key.isascii():
         key = key.encode("ascii", "replace").decode()  # the Kelvin sign is no k
     return _SEPARATOR.sub("_", _CAMEL.sub("_", key)).lower()
+
+
+def own_name(key: str) -> str:
+    """Spell a name in the same way, but for letters beyond ASCII, which stay: ``MotDeClé`` is ``mot_de_clé``."""
+    return "".join(map(_lower, _SEPARATOR.sub("_", _CAMEL.sub("_", key))))
+
+
+def _lower(letter: str) -> str:
+    lower = letter.lower()
+    return letter if not letter.isascii() and any(map(str.isascii, lower)) else lower
 
 
 # --- shapes -----------------------------------------------------------------------------------------------------

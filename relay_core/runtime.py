@@ -57,6 +57,8 @@ class Relay(Calling):
         clock: Callable[[], int] | None = None,
         ids: Callable[[], str] | None = None,
     ) -> None:
+        if settings is not None and not hasattr(settings, "disabled"):
+            raise UsageError(f"Relay takes relay_core.Settings, got {type(settings).__name__}")
         self._settings = settings
         self.clock: Callable[[], int] = clock or time.time_ns
         self.monotonic: Callable[[], int] = clock or time.perf_counter_ns
@@ -295,7 +297,7 @@ class Relay(Calling):
         if self.disabled:
             return
         with self._lock:
-            self._version += 1
+            self._version = next(numbers)  # no other runtime's: scopes of one may be parents in another
             self._chains = Chains(self._global.entries, self._version, self._encoder)
 
     def _activate(self, registration: Registration) -> None:
@@ -319,7 +321,7 @@ class Relay(Calling):
         entries: list[Registration] = []
         node: Node | None = scope
         while node is not None:
-            if node._local is not None:
+            if node._local is not None and node._relay is self:
                 entries.extend(node._local.entries)
             node = node.parent
         chains = Chains((*self._global.entries, *entries), self._version, self._encoder) if entries else self._chains

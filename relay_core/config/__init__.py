@@ -16,7 +16,7 @@ import msgspec
 
 from relay_core.config.toml_file import key_lines, read_file
 from relay_core.config.variables import PREFIXES, Option, guessed, table_options
-from relay_core.errors import ConfigError
+from relay_core.errors import ConfigError, UsageError
 from relay_core.settings import (
     MAX_DEPTH,
     Adapters,
@@ -134,12 +134,18 @@ def load(
 
     Raises:
         ConfigError: there are problems; the error lists all of them.
+        UsageError: `path` is none.
 
     Example:
         >>> config = load(env={}, overrides={"queue.max_events": 10})
         >>> config.settings.queue.max_events, config.origins["queue.max_events"].layer
         (10, 'code')
     """
+    if path is not None and not isinstance(path, str | os.PathLike):  # pyright: ignore[reportUnnecessaryIsInstance]  # users pass anything
+        raise UsageError(
+            f"a configuration file is named by its path, not by {type(path).__name__}; settings from code are given by "
+            f"section: relay.configure(queue={{...}})"
+        )
     layers = _Layers()
     layers.add_files(path or env.get("RELAY_CONFIG"), env)
     layers.add_environment(env)

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import relay_core as relay
 from relay_core.config import Config, Row, environment_names, key_lines, load
 from relay_core.errors import ConfigError
 from relay_core.settings import Origin, PluginEntry, Queue, Settings, validate_section
@@ -728,3 +729,15 @@ def test_the_examples_of_the_reference_are_valid():
     assert blocks
     for block in blocks:
         assert read(block).warnings == ()
+
+
+@pytest.mark.parametrize("path", [{"queue": {}}, 3, b"relay.toml"])
+def test_a_path_that_is_none_is_told_with_the_way_to_give_settings(path):
+    with pytest.raises(relay.UsageError, match=r"section: relay\.configure\(queue="):
+        relay.Relay().configure(path)
+
+
+@pytest.mark.parametrize("given_settings", [{"queue": {}}, 3])
+def test_settings_of_another_type_are_told(given_settings):
+    with pytest.raises(relay.UsageError, match=r"Relay takes relay_core\.Settings, got"):
+        relay.Relay(given_settings)

@@ -109,6 +109,30 @@ class TestTwoRuntimes:
         assert set(first.names()) == {"hidden"}
         assert second.names() == ["same", "same", "t", "t", "m", "m"]
 
+    @pytest.mark.parametrize("first_asked", [0, 1])
+    def test_a_scope_of_one_as_parent_in_the_other_brings_nothing_but_its_place(self, pair, first_asked):
+        runtimes, (first, second) = pair
+        one, two = runtimes
+        local = Events()
+        with two.scope("keeps") as other, one.scope("outer") as outer:
+            other.sanitizer(lambda event: event)  # so that both look for registrations of scopes
+            outer.subscriber(local, name="local")
+            outer.guardrail("tool", name="no")(lambda call: Block("of one") if call.name == "here" else None)
+            two.register("guardrail", lambda call: Block("of two"), target="llm")  # both have registered as often now
+            for runtime in (runtimes[first_asked], runtimes[not first_asked]):
+                if runtime is two:
+                    assert two.call_tool("there", {}, lambda args: "ran", parent=outer) == "ran"
+                else:
+                    assert one.call_llm("m", "given", lambda request: request) == "given"
+                    with pytest.raises(Blocked, match="of one"):
+                        one.call_tool("here", {}, lambda args: "ran")
+        one.flush(timeout=20.0)
+        two.flush(timeout=20.0)
+        assert first.names() == ["outer", "m", "m", "no", "no", "here", "outer"]
+        assert second.names() == ["keeps", "there", "there", "keeps"]
+        assert local.names() == ["m", "m", "no", "no", "here", "outer"]
+        assert [event.parent_uuid for event in second[1:3]] == [outer.uuid] * 2
+
     def test_shutting_one_down_leaves_the_other(self, pair):
         (one, two), (first, second) = pair
         one.shutdown(timeout=20.0)

@@ -414,6 +414,16 @@ def test_disabled_and_extended():
     assert keys.suspicious(b'{"bankPin":"1"}') and not keys.suspicious(b'{"bank":"1"}')
 
 
+@pytest.mark.parametrize("own", ["пароль", "mot_de_clé", "İd", "Straße"])
+def test_own_keys_of_any_letters_are_hidden_in_any_case(own):
+    encoder = Encoder(redaction=Redactor(extra_keys=[own]))
+    for key in (own, own.upper(), own.title(), f"my-{own}"):
+        if key.lower().endswith(own.lower()):
+            assert encoder.tree(encoder.freeze({key: "hunter2"})) == {key: REDACTED}
+    others = {"привет": "1", "mot_de_clo": "2", "banK": "3"}
+    assert encoder.tree(encoder.freeze(others)) == others
+
+
 def test_caches_are_bounded():
     redactor = Redactor()
     for number in range(10_000):

@@ -423,6 +423,28 @@ async def test_a_decorated_async_generator(rec):
     assert rec.shape() == ["+function agen", "*cleanup", "-function agen cancelled"]
 
 
+def test_async_generators_that_an_ending_loop_closes(rec):
+    problems, left = [], []
+
+    @rec.relay.scope("agen")
+    async def agen():
+        try:
+            yield 1
+        finally:
+            await asyncio.sleep(0)
+            rec.relay.mark("cleanup")
+
+    async def main():
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: problems.append(context))
+        for _ in range(10):
+            left.append(agen())
+            await anext(left[-1])
+
+    asyncio.run(main())
+    assert problems == []
+    assert sorted(rec.shape()) == ["*cleanup"] * 10 + ["+function agen"] * 10 + ["-function agen cancelled"] * 10
+
+
 async def test_a_cancelled_async_generator(rec):
     @rec.relay.scope("agen")
     async def agen():
