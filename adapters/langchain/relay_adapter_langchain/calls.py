@@ -33,6 +33,7 @@ class Frame(Observation):
         name: of the call.
         call_id: the model's id of a tool call.
         asked: the request that is under way: of a model with its messages, or the arguments of a tool.
+        tool: the wrapped tool that manages its own call.
         scope: the managed call's scope, once the real call runs.
         run_id: of the LangChain run that is bound to the call.
         table: where that run is open.
@@ -56,13 +57,15 @@ class Frame(Observation):
         "scope",
         "streams",
         "table",
+        "tool",
     )
 
-    def __init__(self, kind: str, name: str, call_id: str | None = None, asked: Any = None) -> None:
+    def __init__(self, kind: str, name: str, call_id: str | None = None, asked: Any = None, tool: Any = None) -> None:
         self.kind = kind
         self.name = name
         self.call_id = call_id
         self.asked = asked
+        self.tool = tool
         self.scope: Scope | None = None
         self.run_id: UUID | None = None
         self.table: RunTable | None = None
@@ -102,6 +105,8 @@ class Frame(Observation):
             return self.kind != "tool" or self.is_same_tool(other.name, other.call_id)
         if self.kind != "tool":
             return self.asked.model is other.asked.model or _are_same(_messages(self.asked), _messages(other.asked))
+        if self.tool is not None and self.tool is other.tool:
+            return True
         if self.call_id and other.call_id:
             return self.call_id == other.call_id
         return self.name == other.name and _is_equal(self.asked, other.asked)

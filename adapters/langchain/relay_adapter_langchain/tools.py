@@ -72,7 +72,7 @@ class _Managed:
         self.policy = policy
         self.args = args
         self.request = _without_injected(tool, args)
-        self.frame = Frame("tool", tool.name, call_id, self.request)
+        self.frame = Frame("tool", tool.name, call_id, self.request, tool)
         self.result: Any = None
 
     def edited(self, request: Any) -> Any:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import deepagents
 import pytest
 from deepagents import create_deep_agent
 from langchain.agents import create_agent
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.tools import tool
 
 import relay_adapter_deepagents
 import relay_core
 from relay_adapter_deepagents import instrument, uninstrument
-from relay_adapter_langchain import RelayMiddleware
+from relay_adapter_langchain import RelayMiddleware, wrap_model
 from tests.adapters.deepagents.agents import PROVIDER, RESEARCHER, Nowhere, Scripted, ask, call, delegate, search
 
 SCRIPT = {
@@ -84,6 +86,25 @@ def test_a_middleware_that_the_program_gives_takes_the_place(observed, seen):
     )
     ask(governed)
     assert sorted(seen) == EVERYTHING
+
+
+class Brief(Scripted):
+    """A model of little memory, so that Deep Agents sums up what was said before."""
+
+    profile: Any = {"max_input_tokens": 100_000}
+
+    def _generate(self, messages, stop=None, run_manager=None, **kwargs):
+        return ChatResult(generations=[ChatGeneration(message=AIMessage("in short"))])
+
+
+@pytest.mark.parametrize("is_wrapped", [False, True])
+def test_the_call_that_sums_up_is_under_policy_where_the_model_is_wrapped(observed, seen, is_wrapped):
+    """Deep Agents makes it beside the middleware; it is seen in any case."""
+    model = wrap_model(Brief(), observed.relay) if is_wrapped else Brief()
+    said = [HumanMessage(f"{n} {'word ' * 150}") for n in range(1000)]
+    create_deep_agent(model).invoke({"messages": [*said, HumanMessage("go")]})
+    assert len(observed.scopes("llm")) == 2
+    assert seen == [("llm", "Brief")] * (2 if is_wrapped else 1)
 
 
 def test_a_blocked_tool_of_a_subagent_is_answered(observed):

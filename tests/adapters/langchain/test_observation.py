@@ -258,6 +258,16 @@ def test_custom_events_become_marks(observed):
     assert mark["parent_uuid"] == observed.one().uuid
 
 
+def test_a_custom_event_of_another_thread_is_a_mark_of_the_run_that_it_names(observed):
+    def work(q, config):
+        thread = threading.Thread(target=dispatch_custom_event, args=("far", {"q": q}), kwargs={"config": config})
+        thread.start()
+        thread.join()
+
+    RunnableLambda(work, name="work").invoke("x")
+    assert observed.marks("far")[0]["parent_uuid"] == observed.one(name="work").uuid
+
+
 async def test_async_custom_events_become_marks(observed):
     async def body(q):
         await adispatch_custom_event("progress", q)

@@ -26,11 +26,11 @@ from langchain_core.runnables import (
     RunnablePassthrough,
 )
 from langchain_core.runnables.history import RunnableWithMessageHistory
-from langchain_core.tools import tool
+from langchain_core.tools import BaseTool, tool
 from langchain_openai import ChatOpenAI
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import InjectedState, ToolNode
-from pydantic import BaseModel
+from pydantic import BaseModel, PrivateAttr
 
 import relay_core
 from relay_adapter_langchain import ModelCall, RelayMiddleware, wrap, wrap_model, wrap_tool
@@ -559,6 +559,49 @@ def test_injected_arguments_reach_the_tool_and_nobody_else(observed):
     assert result["messages"][-1].content == "cats/1"
     assert seen == [{"query": "cats"}]
     assert observed.one("tool").start["data"] == {"query": "cats"}
+
+
+@pytest.mark.parametrize("given", [{"query": "given"}, call("own", query="given")], ids=["arguments", "tool call"])
+def test_a_tool_that_edits_its_own_input_is_asked_about_once(observed, given):
+    class Own(BaseTool):
+        name: str = "own"
+        description: str = "Search."
+
+        def invoke(self, input, config=None, **kwargs):  # noqa: A002  # LangChain's name
+            return super().invoke({"query": "edited"}, config, **kwargs)
+
+        def _run(self, query: str) -> str:
+            return query
+
+    seen = []
+    observed.relay.register("guardrail", lambda call: seen.append(call.request), target="tool")
+    assert wrap_tool(Own(), observed.relay).invoke(given) == "edited"
+    assert seen == [{"query": "given"}]
+    assert len(observed.scopes("tool")) == 1
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda own: pickle.loads(pickle.dumps(own))])
+def test_copies_and_pickles_of_tools_are_under_the_same_policy(observed, copied):
+    observed.relay.register(
+        "guardrail", lambda call: relay_core.Block("no") if call.request["query"] == "secret" else None, target="tool"
+    )
+    other = copied(wrap_tool(Counted(), observed.relay, on_block="raise"))
+    assert type(other) is type(wrap_tool(Counted(), observed.relay, on_block="raise"))
+    assert [other.invoke({"query": "a"}), other.invoke({"query": "a"})] == ["a1", "a2"]
+    with pytest.raises(relay_core.Blocked):
+        other.invoke(call("counted", query="secret"))
+
+
+class Counted(BaseTool):
+    """A tool with a state of its own."""
+
+    name: str = "counted"
+    description: str = "Count."
+    _count: int = PrivateAttr(default=0)
+
+    def _run(self, query: str) -> str:
+        self._count += 1
+        return f"{query}{self._count}"
 
 
 def test_tools_keep_what_they_return_and_raise(observed):
