@@ -19,22 +19,29 @@ _VERSION_AND_VARIANT = (0x7 << 76) | (0b10 << 62)
 _UUID_LENGTH = 36
 _LOW_64 = (1 << 64) - 1
 _COUNTER_BYTES = 5
+_MOMENT_CHARS = 13
 _COUNTER = (1 << 8 * _COUNTER_BYTES) - 1
 _groups = Struct("8s4s4s4s12s").unpack
 
 numbers = count(1)  # drawn by `next`: a bound ``__next__`` costs four times as much
 _epochs: list[
-    tuple[int, int, int]
-] = []  # first number, salt and clock offset: of the process's ancestors, then its own
+    tuple[int, str, int]
+] = []  # first number, text of the salt and clock offset: of the process's ancestors, then its own
 
 
-_written: tuple[int, str, tuple[int, int, int] | None] = (0, "", None)  # what identities of one millisecond share
+_written: tuple[int, str, tuple[int, str, int] | None] = (0, "", None)  # what identities of one millisecond share
+
+
+def uuid_text(value: int) -> str:
+    """Write a 128-bit number as lower-case hyphenated UUID text."""
+    return b"-".join(_groups(b"%032x" % value)).decode()
 
 
 def _reseed() -> None:
     noise = int.from_bytes(os.urandom(5), "big")
     salt = _VERSION_AND_VARIANT | ((noise & 0xFFF) << 64) | ((noise >> 12 & 0x3FFFFF) << 40)
-    _epochs.append((next(numbers), salt, time.time_ns() - time.perf_counter_ns()))
+    between = uuid_text(salt)[_MOMENT_CHARS : -2 * _COUNTER_BYTES]
+    _epochs.append((next(numbers), between, time.time_ns() - time.perf_counter_ns()))
 
 
 _reseed()
@@ -51,15 +58,11 @@ def uuid_of(number: int, monotonic_ns: int) -> str:
             milliseconds = (monotonic_ns + offset) // 1_000_000
             known, prefix, of = _written
             if known != milliseconds or of is not epoch:
-                prefix = uuid_text(milliseconds << 80 | salt)[: -2 * _COUNTER_BYTES]
+                moment = milliseconds.to_bytes(6).hex()
+                prefix = f"{moment[:8]}-{moment[8:]}{salt}"
                 _written = (milliseconds, prefix, epoch)  # one tuple, so that threads never mix two
             return prefix + (number & _COUNTER).to_bytes(_COUNTER_BYTES).hex()
     raise ValueError(f"no identity has the number {number}")
-
-
-def uuid_text(value: int) -> str:
-    """Write a 128-bit number as lower-case hyphenated UUID text."""
-    return b"-".join(_groups(b"%032x" % value)).decode()
 
 
 def parse_uuid(text: object) -> str | None:

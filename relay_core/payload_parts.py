@@ -27,7 +27,7 @@ class Frozen:
         made: the encoder that has made its JSON, the JSON, and whether nothing was to be changed.
         base: of a list of such parts, a list that it begins with, and with how many of it; until its JSON is made.
         shared: whether it is worth having JSON of its own, because it comes in several payloads.
-        joined: the encoder that has put the JSON of such a list together; not set before.
+        joined: the encoder that has put the JSON of such a list together.
         reading: what a codec has read of it, if it keeps that here.
         heard: what a codec has read of the list that it is in, if it keeps that here.
 
@@ -40,14 +40,13 @@ class Frozen:
 
     __slots__ = ("_make", "_value", "base", "heard", "joined", "made", "reading", "shared")
 
-    joined: Encoder  # of what is made in thousands, each attribute that is set counts
-
     def __init__(self, value: Any, *, shared: bool = False) -> None:
         self._value = value
         self.shared = shared
         self._make: Callable[[], Any] | None = None
         self.made: tuple[Encoder | None, Piece, bool] = _UNMADE
         self.base: tuple[Frozen, int] | None = None
+        self.joined: Encoder | None = None
         self.reading: Any = None
         self.heard: Any = None
 

@@ -81,7 +81,7 @@ def _head(base: Frozen, size: int, encoder: Encoder) -> list[bytes | memoryview]
     if base.base is not None and base.base[0].made[0] is not encoder:
         base.base = None  # one step back is enough
     json = encoder.piece(base)[0] if size else b""
-    if not size or getattr(base, "joined", None) is not encoder:
+    if not size or base.joined is not encoder:
         return None
     left = size_of(json) - 1 - sum(size_of(encoder.piece(other)[0]) + 1 for other in base.value[size:])
     pieces: tuple[bytes | memoryview, ...] = json if type(json) is tuple else (whole(json),)
