@@ -20,6 +20,7 @@ _UUID_LENGTH = 36
 _LOW_64 = (1 << 64) - 1
 _COUNTER_BYTES = 5
 _MOMENT_CHARS = 13
+_MOMENT = (1 << 48) - 1
 _COUNTER = (1 << 8 * _COUNTER_BYTES) - 1
 _groups = Struct("8s4s4s4s12s").unpack
 
@@ -58,7 +59,7 @@ def uuid_of(number: int, monotonic_ns: int) -> str:
             milliseconds = (monotonic_ns + offset) // 1_000_000
             known, prefix, of = _written
             if known != milliseconds or of is not epoch:
-                moment = milliseconds.to_bytes(6).hex()
+                moment = (milliseconds & _MOMENT).to_bytes(6).hex()  # a clock of the user's own may be anywhere
                 prefix = f"{moment[:8]}-{moment[8:]}{salt}"
                 _written = (milliseconds, prefix, epoch)  # one tuple, so that threads never mix two
             return prefix + (number & _COUNTER).to_bytes(_COUNTER_BYTES).hex()

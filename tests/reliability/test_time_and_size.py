@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from relay_core import Relay, parse_event
+from relay_core.ids import parse_uuid
 from relay_plugin_observability import AtofExporter
 from tests.reliability.support import assert_account, run, whole_lines
 
@@ -37,6 +38,7 @@ def relay():
         ("10000", [YEAR_10000 + n for n in range(4)]),
         ("from 1969 to 10000 and back", [YEAR_1969, YEAR_10000, NOW, YEAR_1969]),
         ("before the calendar", [-(2**63)] * 4),
+        ("after it", [2**63 - 1] * 4),
     ],
 )
 def test_R29_a_clock_that_jumps(tmp_path, name, times):
@@ -51,6 +53,7 @@ def test_R29_a_clock_that_jumps(tmp_path, name, times):
     assert (report.pending, report.timed_out) == (0, False)
     lines = (tmp_path / "e.jsonl").read_bytes().splitlines()
     assert len(lines) == 16, exporter.stats()
+    assert all(parse_uuid(json.loads(line)["uuid"]) for line in lines)
     assert_account(relay, "atof", 16, dropped={})
 
 
