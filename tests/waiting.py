@@ -6,6 +6,8 @@ import asyncio
 import gc
 import time
 
+import pytest
+
 
 def wait_for(condition, seconds=20.0):
     """Wait until something is so."""
@@ -42,3 +44,12 @@ def told(caplog, logger="relay.observability", about=""):
 def wait_until_gone(reference, seconds=20.0):
     """Wait until nothing holds an object; a thread that is about to end may hold it for a moment."""
     wait_for(collected(lambda: reference() is None), seconds)
+
+
+async def cancelled_in_the_middle(consume, after=0.01):
+    """Let a consumer run for a while, cancel it, and see that it ends as cancelled."""
+    task = asyncio.create_task(consume())
+    await asyncio.sleep(after)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task

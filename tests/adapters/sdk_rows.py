@@ -17,7 +17,7 @@ import relay_core as relay
 from relay_core.testing.fake_provider import Failure, FakeProvider, Reply, Tokens
 from tests.adapters.both import drive, every, inside, now
 from tests.core.golden_scenario import Recording
-from tests.waiting import collected, wait_for
+from tests.waiting import cancelled_in_the_middle, collected, wait_for
 
 TEXT = "Hello there, my friend"
 USAGE = Tokens(input=11, output=7, cached=4)
@@ -405,11 +405,7 @@ class SdkRows:
                 async for _ in await d.api(client).create(**d.request, stream=True):
                     pass
 
-            task = asyncio.create_task(consume())
-            await asyncio.sleep(0.3)
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
+            await cancelled_in_the_middle(consume, after=0.3)
 
         with FakeProvider([Reply(text=TEXT, chunk_delay=0.15)]) as provider:
             self.aask(rec, provider, run)

@@ -7,7 +7,7 @@ import gc
 
 import pytest
 
-from tests.waiting import until
+from tests.waiting import cancelled_in_the_middle, until
 
 
 def test_a_decorated_function(rec):
@@ -227,11 +227,7 @@ async def test_a_cancelled_async_generator(rec):
         async for _ in agen():
             pass
 
-    task = asyncio.create_task(consume())
-    await asyncio.sleep(0.01)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await cancelled_in_the_middle(consume)
     assert rec.end("agen").status == "cancelled"
 
 

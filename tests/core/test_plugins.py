@@ -446,16 +446,17 @@ def test_configure_applies_settings_and_starts_plugins_in_order(config, install,
     assert active == ["acme_a"]  # the other one is not configured any more
 
 
-def test_configure_reports_plugin_problems_with_file_and_line_and_changes_nothing(config, install, runtime):
-    text = """
+WITH_A_SECTION = """
 import msgspec, relay_core
 class Section(msgspec.Struct):
     depth: int = 1
 @relay_core.hookimpl
 def relay_config_schema(): return Section
-@relay_core.hookimpl
-def relay_configure(relay): 1/0
 """
+
+
+def test_configure_reports_plugin_problems_with_file_and_line_and_changes_nothing(config, install, runtime):
+    text = f"{WITH_A_SECTION}@relay_core.hookimpl\ndef relay_configure(relay): 1/0\n"
     install("acme-dist", {"acme_s": "acme_s"}, acme_s=text)
     before = runtime.settings
     with pytest.raises(
@@ -466,13 +467,7 @@ def relay_configure(relay): 1/0
 
 
 def test_one_error_lists_the_problems_of_relay_and_of_all_plugins(config, install, runtime):
-    text = """
-import msgspec, relay_core
-class Section(msgspec.Struct):
-    depth: int = 1
-@relay_core.hookimpl
-def relay_config_schema(): return Section
-"""
+    text = WITH_A_SECTION
     install("acme-dist", {"acme_p": "acme_p", "acme_q": "acme_q"}, acme_p=text, acme_q=text)
     given = config("[queue]\npolici = 1\n[plugins.acme_p]\ndepht = 2\n[plugins.acme_q]\ndepth = 'x'\n[plugins.none]\n")
     with pytest.raises(relay.ConfigError) as caught:

@@ -10,7 +10,7 @@ import pytest
 import relay_core as relay
 from relay_core.settings import Settings, Stream
 from tests.core.golden_scenario import Codec, Recording
-from tests.waiting import until
+from tests.waiting import cancelled_in_the_middle, until
 
 
 class Source:
@@ -227,11 +227,7 @@ async def test_cancelled_while_waiting_for_a_chunk(rec):
         async for _ in rec.relay.astream_llm("m", {}, chunks):
             pass
 
-    task = asyncio.create_task(consume())
-    await asyncio.sleep(0.01)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await cancelled_in_the_middle(consume)
     assert len(closed) == 1
     assert facts(rec) == ("cancelled", "cancelled", 1, [1])
 
