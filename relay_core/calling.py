@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from relay_core.call_types import LlmCall, ToolCall, llm_scope, tool_scope
-from relay_core.calls import arun_plain, managed, place, run, run_plain
+from relay_core.calls import arun_plain, here, managed, run, run_plain
 from relay_core.errors import UsageError
 from relay_core.pipeline import finished
 from relay_core.scopes import CURRENT
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from relay_core.claims import Claim
     from relay_core.codecs import Codec, CodecRegistry
+    from relay_core.middleware import Chains
     from relay_core.observation import Observation
     from relay_core.scopes import Node
     from relay_core.streams import AsyncStream, Stream
@@ -29,8 +30,10 @@ __all__ = ["Calling"]
 class Calling(Scoping):
     """Managed calls; see `relay_core.Relay`."""
 
+    _chains: Chains
     _claim: ContextVar[Claim | None]
     _codecs: CodecRegistry | None
+    _scoped: bool
 
     # -- managed calls -------------------------------------------------------------------------------------------
 
@@ -77,11 +80,11 @@ class Calling(Scoping):
         """
         if self.disabled:
             return func(args)
-        parent, chains = place(self, parent)
-        chain = chains.tool
+        chain = (self.chains_for(parent := here(self, parent)) if self._scoped else self._chains).tool
         if chain is None and not claim and observation is None and self._claim.get() is None:
             scope = tool_scope(self, name, args, parent, metadata, attributes, profile, tool_call_id)
             return run_plain(self, scope, args, func)
+        parent = here(self, parent)
         call = ToolCall(name, args, parent, metadata, attributes, profile, tool_call_id, claim, observation)
         return run(self, call, chain, func)
 
@@ -110,11 +113,11 @@ class Calling(Scoping):
         """
         if self.disabled:
             return await finished(func(args), True)
-        parent, chains = place(self, parent)
-        chain = chains.tool
+        chain = (self.chains_for(parent := here(self, parent)) if self._scoped else self._chains).tool
         if chain is None and not claim and observation is None and self._claim.get() is None:
             scope = tool_scope(self, name, args, parent, metadata, attributes, profile, tool_call_id)
             return await arun_plain(self, scope, args, func)
+        parent = here(self, parent)
         call = ToolCall(name, args, parent, metadata, attributes, profile, tool_call_id, claim, observation)
         return await managed(self, call, chain, func, True)
 
@@ -169,11 +172,11 @@ class Calling(Scoping):
         if self.disabled:
             return func(request)
         lens = None if codec is None else self._codec(codec)
-        parent, chains = place(self, parent)
-        chain = chains.llm
+        chain = (self.chains_for(parent := here(self, parent)) if self._scoped else self._chains).llm
         if chain is None and not claim and observation is None:
             node = llm_scope(self, name, request, parent, metadata, attributes, profile, model, headers, lens, category)
             return run_plain(self, node, request, func)
+        parent = here(self, parent)
         call = LlmCall(
             name, request, parent, metadata, attributes, profile, model, headers, lens, claim, observation, category
         )
@@ -208,11 +211,11 @@ class Calling(Scoping):
         if self.disabled:
             return await finished(func(request), True)
         lens = None if codec is None else self._codec(codec)
-        parent, chains = place(self, parent)
-        chain = chains.llm
+        chain = (self.chains_for(parent := here(self, parent)) if self._scoped else self._chains).llm
         if chain is None and not claim and observation is None:
             node = llm_scope(self, name, request, parent, metadata, attributes, profile, model, headers, lens, category)
             return await arun_plain(self, node, request, func)
+        parent = here(self, parent)
         call = LlmCall(
             name, request, parent, metadata, attributes, profile, model, headers, lens, claim, observation, category
         )

@@ -25,13 +25,19 @@ if TYPE_CHECKING:
     from relay_core.runtime import Relay
     from relay_core.scopes import Node, Scope
 
-__all__ = ["arun_plain", "begin", "managed", "place", "run", "run_plain", "take_back"]
+__all__ = ["arun_plain", "begin", "here", "managed", "place", "run", "run_plain", "take_back"]
+
+
+def here(relay: Relay, parent: Node | None) -> Node | None:
+    """Find the parent of a call. A call without middleware leaves that to its scope."""
+    if parent is CURRENT:
+        return relay.current() if relay._resolvers else relay._current.get()
+    return parent
 
 
 def place(relay: Relay, parent: Node | None) -> tuple[Node | None, Chains]:
     """Find the parent of a call, and what is registered there."""
-    if parent is CURRENT:
-        parent = relay.current() if relay._resolvers else relay._current.get()
+    parent = here(relay, parent)
     return parent, relay.chains_for(parent) if relay._scoped else relay._chains
 
 

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, cast
 
-from relay_core.events import Deferred, MarkDetail, MarkEvent, ScopeEvent
+from relay_core.events import MarkDetail, MarkEvent, ScopeEvent
 from relay_core.payloads import Encoder, Frozen, freeze
 from relay_core.skills import skills_in, way_of
 
@@ -48,7 +48,7 @@ class Emitter:
         """Queue an event; for a scope `detail` is the phase. Waits only within the block policy, does no I/O."""
         try:
             limits = self._limits
-            frozen = data if data is None or type(data) is Deferred else freeze(data, limits)
+            frozen = None if data is None else freeze(data, limits)
             if metadata is not None and type(metadata) is not Frozen:
                 metadata = freeze(metadata, limits) if metadata else None
             if profile and type(profile) is not Frozen:

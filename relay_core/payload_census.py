@@ -13,12 +13,12 @@ from typing import Any, Final
 from relay_core.payload_hooks import reduce_object
 from relay_core.payload_types import expands, mro_of, sizer, slots
 
-__all__ = ["glance", "look"]
+__all__ = ["FEW", "SHORT", "glance", "look"]
 
 _VALUES: Final = 200_000  # as many as a recorded payload may have; looking at them takes some 8 ms
-_FEW: Final = 4
+FEW: Final = 4
 _LONG: Final = 1_048_576  # characters, more than a packed payload may have
-_SHORT: Final = 1_024
+SHORT: Final = 1_024
 _ATOMS: Final = frozenset(map(id, (str, int, float, bool, type(None), bytes)))  # by id: a class may forge its hash
 _KEYS: Final = frozenset(map(id, (str, int, float, bool, type(None), bytes)))
 # The C methods of the base classes, whatever a subclass overrides; one name for the type checker.
@@ -29,57 +29,40 @@ _bases: Final[tuple[tuple[Any, str], ...]] = (
 _iterators: Final[dict[int, Any]] = {id(base): getattr(base, name) for base, name in _bases}
 
 
-def glance(root: Any) -> int:  # noqa: C901, PLR0912  # on every call's path; calls would double its time
+def glance(root: Any) -> bool:
     """Look at the first values of a payload, and of the last container among them: all there are in most.
 
     Args:
         root: a dictionary, list or tuple.
 
     Returns:
-        0 if something is not plain JSON or text is longer than usual; few keys must be text too. 2 if that was all there
-        is, and it is short. 1 if there may be more.
+        Whether all of them are plain JSON, and no text is longer than a packed payload may be.
 
     Raises:
         RuntimeError: another thread changes it meanwhile.
 
     Example:
         >>> glance({"a": [1, "xyz"]}), glance([1] * 100), glance([{1}])
-        (2, 1, 0)
+        (True, True, False)
     """
     if type(root) is dict:
-        if len(root) <= _FEW:
-            for key in root:
-                if type(key) is not str:
-                    return 0
         root = root.values()
-    left = _FEW
-    seen = 2
+    left = FEW
     while True:
         size = len(root)
         left -= size
         below = None
-        if size > _FEW:
-            seen = 1
-            root = islice(root, _FEW)
-        for value in root:
+        for value in root if size <= FEW else islice(root, FEW):
             kind = type(value)
             if kind is str:
-                if len(value) > _SHORT:
-                    if len(value) > _LONG:
-                        return 0
-                    seen = 1
+                if len(value) > _LONG:
+                    return False
             elif kind is dict or kind is list or kind is tuple:
-                if below is not None:
-                    seen = 1
                 below = value
-            elif not (kind is int or kind is bool or kind is float or value is None):
-                if kind is not bytes:
-                    return 0
-                seen = 1
-        if below is None:
-            return seen
-        if left <= 0:
-            return 1
+            elif not (kind is int or kind is bool or kind is float or value is None or kind is bytes):
+                return False
+        if below is None or left <= 0:
+            return True
         root = below.values() if type(below) is dict else below
 
 

@@ -18,7 +18,7 @@ from relay_core.payload_scan import KEY_CHARS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from relay_core.payload_tree import Bounds
+    from relay_core.payload_limits import Bounds
 
 __all__ = ["LARGEST", "LEVELS", "Plain", "reader_of_plain"]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from relay_core.payload_types import type_of
 
 if TYPE_CHECKING:
-    from relay_core.payload_tree import Bounds
+    from relay_core.payload_limits import Bounds
 
 __all__ = ["KEY_CHARS", "Scan"]
 

@@ -6,7 +6,7 @@ import base64
 import datetime as dt
 import math
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 
@@ -17,9 +17,10 @@ from relay_core.payload_types import type_name, type_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from relay_core.payload_limits import Bounds
     from relay_core.redaction import Redactor
 
-__all__ = ["MARKER", "Bounds", "Normaliser"]
+__all__ = ["MARKER", "Normaliser"]
 
 MARKER: Final = "$relay"
 _NODES: Final = 200_000
@@ -32,19 +33,6 @@ _INT_MIN: Final = -(2**63)
 _INT_MAX: Final = 2**64 - 1
 _ZONES: Final = frozenset({"NoneType", "datetime.timezone", "zoneinfo.ZoneInfo"})
 _SETS: Final = (list, tuple, set, frozenset)
-
-
-class Bounds(Protocol):
-    """What limits a payload; see `relay_core.payloads.Limits`."""
-
-    @property
-    def max_depth(self) -> int: ...
-    @property
-    def max_items(self) -> int: ...
-    @property
-    def max_string(self) -> int: ...
-    @property
-    def max_bytes(self) -> int: ...
 
 
 class Normaliser:

@@ -10,24 +10,21 @@ more dollar sign.
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
-from functools import partial
-from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from relay_core.payload_census import glance, look
-from relay_core.payload_hooks import KEEP, Note, reduce_object
 from relay_core.payload_joint import Joint
+from relay_core.payload_limits import DEFAULT_LIMITS, Bounds, Limits
 from relay_core.payload_parts import Frozen
 from relay_core.payload_pieces import size_of, whole
 from relay_core.payload_plain import LARGEST, Plain
 from relay_core.payload_rows import row_json
 from relay_core.payload_scan import KEY_CHARS, Scan
+from relay_core.payload_snapshots import Packed, freeze, pack
 from relay_core.payload_texts import Names, clean_text
-from relay_core.payload_tree import MARKER, Bounds, Normaliser
+from relay_core.payload_tree import MARKER, Normaliser
 from relay_core.payload_types import type_name, type_of
-from relay_core.payload_walk import walk
 from relay_core.profiles import Rearranged
 from relay_core.redaction import Redactor
 from relay_core.response_index import ResponseIndex
@@ -39,141 +36,13 @@ if TYPE_CHECKING:
 
 __all__ = ["DEFAULT_LIMITS", "Encoder", "Frozen", "Limits", "Packed", "freeze", "pack"]
 
-
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """How large a recorded payload may get.
-
-    Args:
-        max_depth: deepest level of containers.
-        max_items: widest list or dictionary.
-        max_string: longest text, in characters.
-        max_bytes: largest encoded payload, in bytes.
-
-    Example:
-        >>> Limits(max_items=10).max_items
-        10
-    """
-
-    max_depth: int = 64
-    max_items: int = 20_000
-    max_string: int = 1_000_000
-    max_bytes: int = 16_000_000
-
-
-DEFAULT_LIMITS: Final = Limits()
-
-
-def _hook(obj: Any) -> Any:
-    plain = reduce_object(obj)
-    if type(plain) is Note:
-        return walk(obj, DEFAULT_LIMITS.max_depth, DEFAULT_LIMITS.max_items, (Frozen,)) if plain.rest else plain
-    if not _may_copy(plain, DEFAULT_LIMITS):
-        return walk(plain, DEFAULT_LIMITS.max_depth, DEFAULT_LIMITS.max_items, (Frozen,))
-    return plain
-
-
-_copy: Final = partial(msgspec.to_builtins, builtin_types=(*KEEP, Frozen, Note), enc_hook=_hook)
 _pack: Final = msgspec.msgpack.Encoder().encode
-_pack_into: Final = msgspec.msgpack.Encoder().encode_into
-_OWN: Final = frozenset(map(id, (Frozen, Note)))  # a class may forge its hash
-_ATOMS: Final = frozenset(map(id, (str, int, float, bool, type(None), bytes))) | _OWN
-_ROOM: Final = bytearray(2_048)  # copying one costs less than making one
-_LARGER: Final = (32_768, 131_072, 524_288, 1_048_576, 0)  # bytes, for what does not find room
-_FEW: Final = 64  # entries
-_MANY: Final = 256
-_fix: Final = Struct("c").iter_unpack  # the cheapest of what holds on to a buffer
 _unpack: Final = msgspec.msgpack.Decoder().decode
 _write: Final = msgspec.json.Encoder().encode
 _read: Final = msgspec.json.Decoder().decode
 _SHORT: Final = 64  # bytes; payloads like the name of a model come again and again
 _SHORTS: Final = 1_024
 _ALONE: Final = b"\x91"  # how MessagePack begins a list of one
-_UNREADABLE: Final = Note({"unreadable": True})
-
-
-class Packed(msgspec.Struct, gc=False):
-    """A plain payload as MessagePack: one allocation that the garbage collector need not follow."""
-
-    data: bytes
-
-
-def freeze(obj: Any, limits: Bounds = DEFAULT_LIMITS) -> Any:
-    """Take a snapshot of any object: cheap, bounded, without running its code.
-
-    Plain values of ordinary size are packed by a C encoder into a buffer that cannot grow, so that it stops where a payload
-    is large. Everything else is copied as a tree that shares text with the original.
-
-    Args:
-        obj: any object.
-        limits: `max_depth` and `max_items` are kept here where the value is unusual; all of them by `Encoder`.
-
-    Returns:
-        Something that only `Encoder` is meant to read. Never raises.
-
-    Example:
-        >>> request = {"messages": [("user", "hi")]}
-        >>> snapshot = freeze(request)
-        >>> request["messages"].clear()
-        >>> Encoder().tree(snapshot)
-        {'messages': [['user', 'hi']]}
-    """
-    kind = type(obj)
-    if kind is not dict and kind is not list and kind is not tuple:
-        return obj if id(kind) in _ATOMS else copy_tree(obj, limits)
-    try:
-        # A few kinds of object that the C encoder knows may run code of their own; hence the glance.
-        seen = glance(obj)
-        if seen == 2:
-            return Packed(_pack(obj))
-        return (pack(obj) if seen else None) or copy_tree(obj, limits)
-    except Exception:  # noqa: BLE001  # another thread changes it; a key is no text
-        return copy_tree(obj, limits)
-
-
-def pack(obj: Any) -> Packed | None:
-    """Take a snapshot of plain values that some C encoder reads anyway, such as the body of a request.
-
-    Returns:
-        None for what is large, or not plain; `freeze` takes that.
-
-    Example:
-        >>> Encoder().json(pack({"model": "m"})), pack([object()])
-        (b'{"model":"m"}', None)
-    """
-    buffer, sizes = _ROOM.copy(), _LARGER
-    if type(obj) is list and len(obj) > _FEW:  # whatever is in it, it needs more room
-        first, *sizes = _LARGER[len(obj) > _MANY :]
-        buffer = bytearray(first)
-    for larger in sizes:
-        fixed = _fix(buffer)  # while it is there, the encoder cannot let the buffer grow
-        try:
-            _pack_into(obj, buffer)
-            return Packed(b"" + buffer)
-        except BufferError:
-            del fixed
-            buffer = bytearray(larger)
-        except Exception:  # noqa: BLE001  # something that is not plain
-            break
-    return None
-
-
-def _may_copy(obj: Any, limits: Bounds) -> bool:
-    return look(obj, limits.max_depth, limits.max_items, _OWN)
-
-
-def copy_tree(obj: Any, limits: Bounds = DEFAULT_LIMITS) -> Any:
-    """Take a snapshot as a tree that shares text with the original; for what is large, or not plain. Never raises."""
-    try:
-        if _may_copy(obj, limits):
-            return _copy(obj)
-    except (KeyboardInterrupt, SystemExit):
-        raise  # a signal of the program
-    except BaseException:  # noqa: BLE001, S110  # whatever it is, the careful walk decides
-        pass
-    try:
-        return walk(obj, limits.max_depth, limits.max_items, (Frozen,))
-    except Exception:  # noqa: BLE001  # no memory or no stack left
-        return _UNREADABLE
 
 
 class Encoder:

@@ -109,7 +109,7 @@ _TOKENS: Final = {
 _PRIVATE_KEY: Final = (
     r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
     r"(?:[\s\\rn]{0,9}(?:Proc-Type|DEK-Info|Version|Comment):[^\n\\]{0,99}){0,4}"
-    r"[A-Za-z0-9+/=\s\\]*(?:-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----)?"
+    r"[A-Za-z0-9+/=\s\\]*(?:-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----(?:eyJ[A-Za-z0-9_\-.]*)?)?"
 )
 # Each alternative starts with a literal letter: then the search skips what is none of those letters.
 _SHAPES: Final = re.compile(

@@ -26,7 +26,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay_core.payload_census import glance
+from relay_core import payload_snapshots
 from relay_core.payloads import DEFAULT_LIMITS, Encoder, Frozen, Limits, freeze
 from relay_core.redaction import REDACTED, Redactor
 from relay_core.settings import Settings
@@ -589,12 +589,10 @@ def test_a_dictionary_that_changes_meanwhile():
 
 
 def test_ctrl_c_is_not_swallowed(monkeypatch):
-    from relay_core import payloads
-
     def interrupted(_obj):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(payloads, "_copy", interrupted)
+    monkeypatch.setattr(payload_snapshots, "_copy", interrupted)
     with pytest.raises(KeyboardInterrupt):
         freeze({"a": {1, 2}})  # not plain: it takes the path that can run code
 
@@ -676,19 +674,22 @@ def test_plain_json_is_unchanged(value):
     assert tree_of(value, Encoder(redaction=Redactor(enabled=False))) == value
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(
     TREES
-    | st.dictionaries(st.text(), TREES, max_size=4)
-    | st.lists(st.text(min_size=1_020, max_size=1_030), max_size=2)
+    | st.dictionaries(st.text(), TREES, max_size=5)
+    | st.dictionaries(st.text(), st.lists(ATOMS | st.integers(), max_size=5), max_size=2)
+    | st.dictionaries(st.text(), st.text(min_size=1_020, max_size=1_030), max_size=2)
 )
-def test_a_glance_has_seen_all_only_where_all_is_plain_and_short(value):
-    if type(value) in (dict, list, tuple) and glance(value) == 2:
-        below, atoms = [value], []
+def test_only_what_is_plain_and_short_to_its_last_value_is_packed_without_a_bound(value):
+    with unittest.mock.patch.object(payload_snapshots, "_pack", wraps=payload_snapshots._pack) as packed:
+        freeze(value)
+    for (unbounded,), _ in packed.call_args_list:
+        below, atoms = [unbounded], []
         while below:
             one = below.pop()
-            if type(one) in (dict, list, tuple):
-                assert len(one) <= 4
+            if type(one) in (dict, list):
+                assert len(one) <= 8
                 below += one.values() if type(one) is dict else one
             else:
                 atoms.append(one)

@@ -47,6 +47,7 @@ SHAPES = [
     (PEM, "MIIEpAIBAAKCAQEA"),
     (PEM.replace("RSA ", "EC ").replace("\n", "\\n"), "MIIEpAIBAAKCAQEA"),
     (PEM.replace("RSA ", "OPENSSH ")[:80], "MIIEpAIBAAKCAQEA"),
+    (f"{PEM}eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.{A}", A),
     (f"Bearer {A}", A),
     ("Basic dXNlcjpwYXNzd29yZA==", "dXNlcjpwYXNz"),
     ("https://user:hunter2pw@example.org/path", "hunter2pw"),
@@ -347,7 +348,7 @@ def shape_of(tree):
 
 
 ADVERSARIAL = [
-    "a", "sk-", "sk-a", "eyJ", "eyJ.", "-eyJ", "eyJaaaaaaaaa.", "://", "://a:", "://a:b", "@", ":a@", "-----BEGIN PRIVATE KEY-----",
+    "a", "sk-", "sk-a", "eyJ", "eyJ.", "-eyJ", "eyJaaaaaaaaa.", "://", "://a:", "://a:b", "@", ":a@", "-----BEGIN PRIVATE KEY-----", "-----BEGIN PRIVATE KEY----------END PRIVATE KEY-----eyJ",
     "-----BEGIN ", "password", "password=", "password:\\\\", "api_", "api_key ", "key", "token", "Bearer ", "Bearer a", "Basic =", "hf_",
     "SG.aaaaaaaaaaaaaaaa.", "\\", '\\"token\\":', 'token":"', "authorization:", "cookie=", "AKIAAAAAAAAA", "xox", "I", "AIza", "SK0", "=",
     "hooks.slack.com/services/", "discord.com/api/v10/", "A_", "a-", "secret", "\n", " ", "é", "access_token",
