@@ -7,17 +7,17 @@ keep the order in which they were emitted.
 
 from __future__ import annotations
 
-from functools import partial
-from itertools import count, islice, repeat
+from itertools import count, islice, repeat, starmap
 from operator import add
+from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias
 
 from relay_core.events import MarkEvent
-from relay_core.ids import numbers, uuid_of
+from relay_core.ids import PLACES, numbers, uuid_of
 from relay_core.kept_chunks import KEPT_CHUNKS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from relay_core.kept_chunks import Kept
     from relay_core.runtime import Relay
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 __all__ = ["RUN_CHUNKS", "ChunkMark", "ChunkRun", "ChunkStream", "Parts"]
 
-RUN_CHUNKS: Final = 64  # most rows of one run
+RUN_CHUNKS: Final = PLACES  # most rows of one run
 
 Parts: TypeAlias = "Callable[[Any], list[Any]]"
 """Finds the chunks in what a stream gave, on the dispatcher's thread; None stands for the end of the stream."""
-Rows: TypeAlias = tuple[list[Any], list[int], list[Any]]
-"""What a stream gave, the monotonic nanoseconds of each, and the number or the text of its mark's identity."""
+Rows: TypeAlias = "tuple[list[Any], Sequence[int], Sequence[Any]]"
+"""What a stream gave, the monotonic nanoseconds of each, and the identity of its mark: a number with a place, or text."""
 
 
 class ChunkMark(MarkEvent, eq=False, gc=False):
@@ -76,7 +76,7 @@ class ChunkStream:
         route: what was registered where the stream began.
     """
 
-    __slots__ = ("_codec", "_draw", "_more", "_names", "_parts", "_relay", "_scope", "ahead", "route")
+    __slots__ = ("_codec", "_more", "_parts", "_relay", "_scope", "ahead", "ids", "route")
 
     def __init__(self, relay: Relay, scope: Scope, parts: Parts | None = None) -> None:
         self._relay = relay
@@ -84,34 +84,41 @@ class ChunkStream:
         self._codec = scope._codec
         self.ahead = scope._start - scope._mono
         self._parts = parts
-        self._draw: Callable[[], Any] = relay.ids or partial(next, numbers)
-        self._names = (ids() for _ in repeat(None)) if (ids := relay.ids) else numbers
+        self.ids = relay.ids
         self._more = 0  # chunks than rows so far
         self.route: Any = scope._route
 
     def taking(self, kept: Kept) -> Generator[None, Any, None]:
         """Be sent what the stream gives, one by one: keep it as `Kept.taking` does, and note it. Sending never raises."""
-        names, monotonic, dispatcher = self._names, self._relay.monotonic, self._relay.dispatcher
+        stamps, dispatcher = self._stamps(), self._relay.dispatcher
         whole: Any = kept.chunks
         given = yield
-        kept.first_ns = monotonic()
+        kept.first_ns = self._relay.monotonic()
         while True:
             room = KEPT_CHUNKS - len(whole)
             shared = whole if room else None
             run = ChunkRun(self, len(whole) + kept.more, shared)
-            chunks, times, identities = run.rows
-            for drawn in islice(names, min(room, RUN_CHUNKS) or RUN_CHUNKS):
+            chunks, times = run.rows
+            for stamp in islice(stamps, min(room, RUN_CHUNKS) or RUN_CHUNKS):
                 if dispatcher.tail is not run and (run.queued or run.route is not self.route):
                     run = ChunkRun(self, len(whole) + kept.more, shared)
-                    chunks, times, identities = run.rows
+                    chunks, times = run.rows
                 chunks.append(given)
                 if not room:
                     kept.more += 1
-                times.append(monotonic())
-                identities.append(drawn)
+                times.append(stamp)
                 if not run.queued:
                     dispatcher.put_run(run)
                 given = yield
+
+    def _stamp(self) -> Any:
+        now = self._relay.monotonic()
+        return (now, self.ids()) if self.ids else now
+
+    def _stamps(self) -> Iterator[Any]:
+        if self.ids is None and self._relay.monotonic is perf_counter_ns:
+            return starmap(perf_counter_ns, repeat(()))  # no step of Python for each
+        return (self._stamp() for _ in repeat(None))  # code of the user's own; if it is at its end, that is an error
 
     def end(self, place: int) -> None:
         """Note the end, after `place` chunks, when half a chunk that was held back is one too.
@@ -121,7 +128,7 @@ class ChunkStream:
         if self._parts is None:
             return
         run = ChunkRun(self, place)
-        run.rows = [None], [self._relay.monotonic()], [self._draw()]
+        run.rows = [None], [self._stamp()]
         self._relay.dispatcher.put_run(run)
 
     def events(self, first: int, rows: Rows, route: Any) -> list[ChunkMark]:
@@ -153,6 +160,9 @@ class ChunkStream:
             self._more += len(found) - 1
         return chunks, times, identities
 
+    def _draw(self) -> Any:
+        return self.ids() if self.ids else next(numbers)
+
     def said(self, index: int, chunk: Any) -> dict[str, Any]:
         """Describe a chunk as far as the codec knows its kind; never its text."""
         said: dict[str, Any] = {"chunk_index": index, "provider": "unknown"}
@@ -175,11 +185,12 @@ class ChunkRun:
 
     Attributes:
         queued: it stands in the queue, and nobody has opened it.
-        rows: what the stream gave. Who adds to the three lists adds to the last one last.
+        rows: what the stream gave, and when; with the identity, where those are of the user's making. Who adds to both lists
+            adds to the last one last.
         route: where its marks go.
     """
 
-    __slots__ = ("_first", "_stream", "_whole", "queued", "route", "rows", "weight")
+    __slots__ = ("_ahead", "_first", "_stream", "_whole", "queued", "route", "rows", "weight")
 
     kind: ClassVar[str] = "run"
     raw: ClassVar[None] = None
@@ -188,28 +199,37 @@ class ChunkRun:
         self._stream = stream
         self._first = first
         self._whole = whole
+        self._ahead = 0  # of its chunks' places in the stream are their identities
         self.route = stream.route
-        self.rows: Rows = ([] if whole is None else whole, [], [])
+        self.rows: tuple[list[Any], list[Any]] = ([] if whole is None else whole, [])
         self.queued = False
         self.weight = 0
 
     def __len__(self) -> int:
         return len(self.rows[-1])
 
+    def draw(self) -> None:
+        """Draw one number for what is going to wait; again each time that it is queued, so that identities keep the order."""
+        self._ahead = next(numbers) - self._first
+
     def take(self) -> tuple[int, Rows]:
         """Take the rows that are there, and the place of the first. Who adds one meanwhile has to queue the run again."""
+        ahead = self._ahead
         self.queued = False  # before the rows are counted: who finds it true afterwards has added none that is not
-        chunks, times, drawn = self.rows
-        count, first = len(drawn), self._first
+        chunks, stamps = self.rows
+        count, first = len(stamps), self._first
         self._first += count
         if self._whole is None:
             given = chunks[:count]
             del chunks[:count]
         else:
             given = chunks[first : first + count]
-        taken = given, times[:count], drawn[:count]
-        del times[:count], drawn[:count]
-        return first, taken
+        times: Any = stamps[:count]
+        del stamps[:count]
+        drawn: Any = range(ahead + first, ahead + first + count)
+        if self._stream.ids and count:
+            times, drawn = zip(*times, strict=True)
+        return first, (given, times, drawn)
 
     def open(self) -> list[ChunkMark]:
         """Take the rows as events. Runs of one stream are opened in their order."""

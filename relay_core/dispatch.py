@@ -74,6 +74,7 @@ class Dispatcher(Intake):
         self._bytes_done = 0
         self._plan: deque[tuple[Any, Any]] = deque()
         self._taken = ()
+        self._heads: list[Event] = []  # of them: of what came from one run, the first one
         self._ready: list[Event] = []  # as many of them as are prepared
         self._barrier: Barrier | None = None  # right behind them
         self._hung: set[Registration] = set()
@@ -180,7 +181,7 @@ class Dispatcher(Intake):
         with self._lock:
             self._moves += 1
             taken: list[Any] = []
-            self._taken, queue = taken, self.queue
+            self._taken, self._heads, queue = taken, taken, self.queue
             try:  # noqa: SIM105  # `suppress` is three calls
                 taken.extend(starmap(queue.popleft, repeat((), min(len(queue), _BATCH))))
             except IndexError:  # a finalizer amid this has shut everything down
@@ -188,15 +189,20 @@ class Dispatcher(Intake):
             if self.has_runs or self._barriers:
                 kinds = set(map(type, taken))
                 if ChunkRun in kinds or Barrier in kinds:
-                    self._unroll(taken)
+                    self._heads = self._unroll(taken)
             if self._bytes != self._bytes_done:
                 self._bytes_done += sum(map(_weight_of, taken))
             self._moves += 1
         return bool(taken) or self._barrier is not None
 
-    def _unroll(self, taken: list[Event | Barrier | ChunkRun]) -> None:
-        """Put the events of runs in their place; what is behind a barrier, or more than a batch, goes back."""
+    def _unroll(self, taken: list[Event | Barrier | ChunkRun]) -> list[Event]:
+        """Put the events of runs in their place; what is behind a barrier, or more than a batch, goes back.
+
+        Returns:
+            The events, of those of a run only the first: one run has one route.
+        """
         events: list[Any] = []
+        heads: list[Event] = []
         runs: list[list[ChunkMark]] = []
         left = iter(taken)
         for item in left:
@@ -204,11 +210,13 @@ class Dispatcher(Intake):
                 opened = item.open()
                 runs.append(opened)
                 events += opened
+                heads += opened[:1]
             elif isinstance(item, Barrier):
                 self._barrier = item
                 self._barriers -= 1
             else:
                 events.append(item)
+                heads.append(item)
             if self._barrier is not None or len(events) >= _BATCH:
                 break
         if self._taken is taken:
@@ -216,13 +224,14 @@ class Dispatcher(Intake):
             taken[:] = events
         else:  # a finalizer amid this has shut everything down
             self._drop(chain.from_iterable(runs), "shutdown")
+        return heads
 
     def _prepare(self, me: threading.Thread) -> bool:
         """Prepare what was taken and plan who gets it. Returns False if this thread was replaced meanwhile."""
         ready, mine, taken = self._ready, self._preparing, cast("list[Event]", self._taken)
         if taken:
             route = taken[0].route
-            if not (route.sanitizers or route.injectors or [1 for event in taken if event.route is not route]):
+            if not (route.sanitizers or route.injectors or [1 for event in self._heads if event.route is not route]):
                 many = len(route.sinks) > 1  # each gets a list of its own
                 self._plan_events({sink: list(taken) if many else taken for sink in route.sinks})  # nearly always
                 return True
@@ -260,7 +269,7 @@ class Dispatcher(Intake):
                 else:
                     lane.extend(events)
                     lanes.append(lane)
-            self._taken, self._ready, barrier, self._barrier = (), [], self._barrier, None
+            self._taken, self._heads, self._ready, barrier, self._barrier = (), [], [], self._barrier, None
             self._moves += 1
         for lane in lanes:
             lane.serve()
@@ -374,7 +383,7 @@ class Dispatcher(Intake):
         with self._lock:
             self._moves += 1
             self._drop(self._taken, reason)
-            self._taken, self._ready = (), []
+            self._taken, self._heads, self._ready = (), [], []
             self._moves += 1
 
     def _waits_for_itself(self) -> bool:

@@ -75,6 +75,7 @@ class Intake(Accounts):
 
     def put_run(self, run: ChunkRun) -> None:
         """Accept chunks of a stream; more may join them if the queue is almost empty."""
+        run.draw()
         run.queued = self.has_runs = True
         if len(self.queue) < self.room_for_runs:
             self.tail = run

@@ -291,20 +291,25 @@ def _iterate(opening: _Opening) -> Generator[Any, None, None]:
 def _steps(relay: Relay, iterator: Iterator[Any], final: Finaliser) -> Generator[Any, None, None]:
     """Give the chunks; while the source makes one, the call's scope is current, and its claim, if it has one."""
     scope, take, claim, current = final.scope, final.take, final.claim, relay._current
-    while True:
-        token = current.set(scope)
-        if claim is not None:
-            claim.__enter__()
-        try:
-            chunk = next(iterator)
-        except StopIteration:
-            return
-        finally:
+    used, token = None, current.set(scope)
+    if claim is not None:
+        claim.__enter__()
+    try:
+        for chunk in iterator:
+            used = token  # noted first: a signal may come right behind
             current.reset(token)
             if claim is not None:
                 relay.release(claim)
-        take(chunk)
-        yield chunk
+            take(chunk)
+            yield chunk
+            token = current.set(scope)
+            if claim is not None:
+                claim.__enter__()
+    finally:
+        if token is not used:
+            current.reset(token)
+            if claim is not None:
+                relay.release(claim)
 
 
 def _iterator(source: Any, call: LlmCall) -> Iterator[Any]:
@@ -385,24 +390,29 @@ async def _aiterate(  # noqa: C901, PLR0912  # one loop: a second async generato
                 yield chunk
         else:
             relay, scope, take, claim = opening.relay, final.scope, final.take, final.claim
-            current, step = relay._current, aiter(source).__anext__
-            while True:
-                token = current.set(scope)
-                if claim is not None:
-                    claim.__enter__()
-                try:
-                    chunk = await step()
-                except StopAsyncIteration:
-                    break
-                finally:
+            current = relay._current
+            used, token = None, current.set(scope)
+            if claim is not None:
+                claim.__enter__()
+            try:
+                async for chunk in source:
+                    used = token  # noted first: a signal may come right behind
                     try:
                         current.reset(token)
                     except ValueError:  # see `take_back`
                         take_back(token)
                     if claim is not None:
                         relay.release(claim)
-                take(chunk)
-                yield chunk
+                    take(chunk)
+                    yield chunk
+                    token = current.set(scope)
+                    if claim is not None:
+                        claim.__enter__()
+            finally:
+                if token is not used:
+                    take_back(token)
+                    if claim is not None:
+                        relay.release(claim)
     except BaseException as error:
         opening.leave(final, error)
         raise

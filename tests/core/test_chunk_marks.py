@@ -58,6 +58,33 @@ def test_identities_of_the_user_that_run_out_are_an_error_as_for_scopes():
     relay.shutdown(timeout=5.0)
 
 
+def test_a_clock_of_the_user_that_runs_out_is_an_error():
+    relay = Relay(clock=iter(range(1_000, 9_000, 1_000)).__next__)
+    relay.subscriber(print)
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        chunks_of(relay, 20)
+
+
+def test_identities_keep_the_order_also_within_a_millisecond():
+    """A run that the worker has emptied is queued again behind what came in between."""
+    relay = Relay()
+    events = []
+    relay.subscriber(events.append)
+
+    def between(n):
+        if not n % 3:
+            relay.mark("between")
+        if not n % 5:
+            relay.flush(timeout=5.0)
+
+    chunks_of(relay, 3 * RUN_CHUNKS, between)
+    relay.flush(timeout=20.0)
+    uuids = [event.uuid for event in events if event.kind == "mark"]
+    assert len(uuids) == 4 * RUN_CHUNKS
+    assert uuids == sorted(set(uuids))
+    relay.shutdown(timeout=5.0)
+
+
 def test_what_is_emitted_between_chunks_stays_between_them():
     relay, jam, seen, _ = jammed("block", max_events=100_000)
     chunks_of(relay, 9, lambda n: relay.mark(f"after {n}") if n % 3 == 2 else None)
