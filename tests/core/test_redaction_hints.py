@@ -67,9 +67,18 @@ def test_a_text_under_the_name_token_has_a_hint_whatever_its_length(size):
     assert all(map(maybe_secret, written(tree)))
 
 
+@pytest.mark.parametrize("number", [0, 32, 97, 115, 122, -9])
+@pytest.mark.parametrize("name", ["access_token", "hf.Token", "api_key", "password"])
+def test_a_name_has_a_hint_whatever_number_comes_after_it(name, number):
+    tree = [{"value": "hunter2", "name": name}, number]
+    assert Redactor().scrub_tree(tree) != tree
+    assert all(map(maybe_secret, written(tree)))
+
+
 def test_tokens_and_keys_of_no_owner_are_harmless():
     text = (
         b'{"max_tokens":5,"prompt_tokens":1,"token":"Hello","keyboard":"monkey","task-force":"desk-top, risk-averse"}'
     )
     assert not maybe_secret(text)
+    assert not any(map(maybe_secret, written([{"value": 1, "token_value": 2, "usage": {"prompt_tokens": 3}}])))
     assert not maybe_secret(b"Basically, I think that SG. is good. Slovakia is in Asia. " * 20)
