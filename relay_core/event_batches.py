@@ -7,6 +7,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from relay_core.event_lines import quick_lines, usual
+from relay_core.event_reading import read_ahead
 from relay_core.events import Event, ScopeEvent
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ def write_lines(events: Sequence[Any]) -> list[Piece | Exception]:
         >>> runtime.flush(timeout=2.0).pending, [line[:31] for line in write_lines(seen)]
         (0, [b'{"atof_version":"0.1","attribut', b'{"atof_version":"0.1","category', b'{"atof_version":"0.1","attribut'])
     """
+    # Views that a codec makes of what observers see need it read; then neither is packed and searched again.
+    read_ahead([event for event in events if type(event) is ScopeEvent and event.view is not None])
     fresh = usual([event for event in events if type(event) is ScopeEvent])
     lines: list[Piece | None] = []
     for _, found in groupby(fresh, _encoder_of):
@@ -53,7 +56,7 @@ def _keep(events: list[Any]) -> list[Piece | None]:
         return [None]
     for event, line in zip(events, lines, strict=True):
         if line is not None:
-            event.cache = {"json": line}
+            event.cache = {**event.cache, "json": line} if event.cache else {"json": line}
     return lines
 
 

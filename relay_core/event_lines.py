@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from relay_core.payload_pieces import Piece
     from relay_core.payloads import Encoder
 
-__all__ = ["ATOF_VERSION", "UNEVENTFUL", "mark_line", "quick_lines", "scope_line", "usual"]
+__all__ = ["ATOF_VERSION", "UNEVENTFUL", "mark_line", "quick_lines", "read_line", "scope_line", "usual"]
 
 ATOF_VERSION: Final = "0.1"
 UNEVENTFUL: Final = {"otel.status_code": "OK", "relay.status": "ok"}
@@ -124,8 +124,11 @@ def _written(events: Sequence[Any], encoder: Encoder, *, quick: bool) -> list[An
         values = _values(events, encoder, plain if quick else None)
         found = encoder.joint.read(values)
         if found is not None and (found.clean or not plain):
-            made = encoder.joint.lines(_lines(events, found.trees, encoder), found.holes)
+            lines = _lines(events, found.trees, encoder)
+            made = encoder.joint.lines(lines, found.holes)
             if made is not None:
+                if not found.holes and len(events[0].route.sinks) > 1:
+                    _share(events, lines)
                 return made
     except _UnfitError:
         pass
@@ -178,6 +181,20 @@ def _lines(events: Sequence[Any], trees: list[Any], encoder: Encoder) -> list[_L
             )
         )
     return lines
+
+
+def _share(events: Sequence[Any], lines: list[_Line]) -> None:
+    """Keep what was read with the events, for other subscribers."""
+    for event, line in zip(events, lines, strict=True):
+        metadata, data = line.metadata, line.data
+        found = {
+            "data": data,
+            "category_profile": line.category_profile,
+            "metadata": metadata.copy() if metadata is UNEVENTFUL else metadata,
+        }
+        if data is not None:
+            found["is_plain"] = True
+        event.cache = {**event.cache, **found} if event.cache else found
 
 
 def _frame(source: Any) -> tuple[str | None, str, str]:
@@ -257,17 +274,34 @@ def scope_line(event: Any, data: bytes, profile: bytes, metadata: bytes) -> byte
         >>> scope_line(relay.parse_event(line), b"{}", b"null", b"null")[:74]
         b'{"atof_version":"0.1","attributes":[],"category":null,"category_profile":n'
     """
-    source, raw = event.source, msgspec.Raw
+    raw = msgspec.Raw
+    return _one_line(event, raw(data), raw(profile), raw(metadata))
+
+
+def read_line(event: Any) -> bytes:
+    """Write the line of a scope event whose values were read.
+
+    Example:
+        >>> import relay_core as relay
+        >>> line = '{"kind":"scope","uuid":"u","timestamp":"2026-01-01T00:00:00Z","name":"n","scope_category":"start"}'
+        >>> read_line(relay.parse_event(line))[:74]
+        b'{"atof_version":"0.1","attributes":[],"category":null,"category_profile":n'
+    """
+    return _one_line(event, event.data, event.category_profile, event.metadata)
+
+
+def _one_line(event: Any, data: Any, profile: Any, metadata: Any) -> bytes:
+    source = event.source
     return _encode(
         _Line(
             ATOF_VERSION,
             source.attributes,
             source.category,
-            raw(profile),
-            raw(data),
+            profile,
+            data,
             None,
             "scope",
-            raw(metadata),
+            metadata,
             event.name,
             source.parent_uuid,
             source.root_uuid or source.uuid,

@@ -13,7 +13,7 @@ import msgspec
 
 from relay_core.errors import UsageError
 from relay_core.event_identity import Identity
-from relay_core.event_lines import ATOF_VERSION, UNEVENTFUL, mark_line, quick_lines, scope_line, usual
+from relay_core.event_lines import ATOF_VERSION, UNEVENTFUL, mark_line, quick_lines, read_line, scope_line, usual
 from relay_core.ids import uuid_of
 from relay_core.late_payloads import Deferred
 from relay_core.payload_pieces import whole
@@ -401,6 +401,8 @@ class ScopeEvent(Event, eq=False, gc=False):
         return _encode(self.metadata)
 
     def _make_json(self) -> Piece:
+        if {"data", "category_profile"}.issubset(self.cache or ()):
+            return read_line(self)
         [line] = quick_lines(usual((self,))) or [None]
         return line or scope_line(self, self._data_json(), self._profile_json(), self._metadata_json())
 

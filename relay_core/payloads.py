@@ -149,19 +149,23 @@ class Encoder:
         trees = self.plain.trees(_ALONE + data) if len(data) <= LARGEST else None
         return _NONE if trees is None else trees[0]
 
-    def settled(self, value: Any) -> Any:
+    def settled(self, values: list[Any]) -> list[Any] | None:
         """Give small values that are plain already and need no change; None to ask `freeze` and `tree` for them.
 
         Args:
-            value: what nobody else holds.
+            values: what nobody else holds.
 
         Example:
-            >>> Encoder().settled({"a": [1]}), Encoder().settled({"a": (1,)}), Encoder().settled({"password": "x"})
-            ({'a': [1]}, None, None)
+            >>> (
+            ...     Encoder().settled([{"a": [1]}]),
+            ...     Encoder().settled([{"a": (1,)}]),
+            ...     Encoder().settled(["password=hunter2"]),
+            ... )
+            ([{'a': [1]}], None, None)
         """
         try:
-            trees = self.plain.trees(_pack([value]))
-            return None if trees is None or trees[0] != value else trees[0]
+            trees = self.plain.trees(_pack(values))
+            return trees if trees == values else None
         except Exception:  # noqa: BLE001  # something that is not plain
             return None
 

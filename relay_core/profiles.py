@@ -40,7 +40,7 @@ def shown(
         return profile
     plain: dict[str, Any] | None = views if type(views) is Rearranged else None
     if plain is None and is_small:
-        plain = encoder.settled(views)
+        [plain] = encoder.settled([views]) or [None]
     if plain is None:
         plain = encoder.tree(encoder.freeze(views))
     return {**(profile or {}), **(plain or {})}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from relay_plugin_observability.atif.content import json_text
+from relay_plugin_observability.atif.content import json_text, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -100,12 +100,12 @@ def _from_view(view: dict[str, Any]) -> Answered:
         facts["other_choices"] = view["choices"][1:]
     return Answered(
         message=message,
-        reasoning=_text(view, "reasoning_content"),
+        reasoning=words(view.get("reasoning_content")),
         wishes=_wishes(view.get("tool_calls")),
-        model=_text(view, "model"),
+        model=words(view.get("model")),
         finish=view.get("finish_reason"),
         usage=view.get("usage"),
-        response_id=_text(view, "id"),
+        response_id=words(view.get("id")),
         facts=facts,
     )
 
@@ -216,7 +216,7 @@ def _kind(item: Any) -> Any:
 def _text(row: Any, *keys: str) -> str | None:
     if isinstance(row, dict):
         for key in keys:
-            value = row.get(key)
-            if isinstance(value, str) and value:
-                return value
+            found = words(row.get(key))
+            if found is not None:
+                return found
     return None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from relay_plugin_observability.atif.content import inline_images
+from relay_plugin_observability.atif.content import inline_images, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,9 +78,9 @@ def read_asked(profile: dict[str, Any], data: Any) -> Asked:
         system=systems,
         tail=tail,
         earlier=len(messages) - len(tail) - spoken,
-        model=_text(profile.get("model_name")) or _text(view.get("model")) or _text(fields.get("model")),
+        model=words(profile.get("model_name")) or words(view.get("model")) or words(fields.get("model")),
         effort=_effort(view, fields),
-        tools=[tool for tool in _tools(view, fields) if isinstance(tool, dict)],
+        tools=_tools(view, fields),
         key=hash((len(messages), _encode((last, tail)))),
         images=images,
     )
@@ -128,7 +128,7 @@ def is_complete(profile: dict[str, Any]) -> bool:
     view = profile.get("annotated_request")
     if not isinstance(view, dict) or not isinstance(view.get("messages"), list):
         return False
-    has_model = _text(profile.get("model_name")) or _text(view.get("model"))
+    has_model = words(profile.get("model_name")) or words(view.get("model"))
     if not has_model or not view.get("tools"):
         return False
     return not _mentions_images(view["messages"]) or not _mentions_images(_split(view["messages"])[0])
@@ -137,21 +137,21 @@ def is_complete(profile: dict[str, Any]) -> bool:
 def _effort(view: dict[str, Any], body: dict[str, Any]) -> str | float | None:
     specific = view.get("api_specific")
     for holder, key in ((view.get("reasoning"), "effort"), (specific, "reasoning_effort"), (body, "reasoning_effort")):
-        value = holder.get(key) if isinstance(holder, dict) else None
-        if isinstance(value, _SCALARS) and not isinstance(value, bool):
+        value = holder.get(key) if holder and isinstance(holder, dict) else None
+        if value is not None and isinstance(value, _SCALARS) and not isinstance(value, bool):
             return value
     reasoning = body.get("reasoning")
-    return _text(reasoning.get("effort")) if isinstance(reasoning, dict) else None
+    return words(reasoning.get("effort")) if isinstance(reasoning, dict) else None
 
 
-def _tools(view: dict[str, Any], body: dict[str, Any]) -> list[Any]:
+def _tools(view: dict[str, Any], body: dict[str, Any]) -> list[dict[str, Any]]:
     tools = view.get("tools") or body.get("tools")
-    return [_function(tool) for tool in tools] if isinstance(tools, list) else []
+    return [_function(tool) for tool in tools if isinstance(tool, dict)] if isinstance(tools, list) else []
 
 
-def _function(tool: Any) -> Any:
+def _function(tool: dict[str, Any]) -> dict[str, Any]:
     """The function-calling shape of a tool that a provider describes in another way."""
-    if not isinstance(tool, dict) or "function" in tool or tool.get("type") == "provider_native":
+    if "function" in tool or tool.get("type") == "provider_native":
         return tool
     if not isinstance(tool.get("name"), str):
         return tool
@@ -221,7 +221,3 @@ def _raw_message(item: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def is_tool(message: dict[str, Any]) -> bool:
     """Tell whether a message carries the result of a tool."""
     return message.get("role") in _TOOL
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None

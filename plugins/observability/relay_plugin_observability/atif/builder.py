@@ -37,6 +37,7 @@ _DEEPEST: Final = 100  # agents inside each other
 _TURN_ROLES: Final = ("nemo_relay_scope_role", "relay.scope_role")
 _SILENT: Final = frozenset({"llm.chunk"})
 _STATUS: Final = {"OK": "ok", "ERROR": "error"}
+_FINE: Final = Outcome("ok")
 _SPOILED: Final = frozenset({"relay.events_dropped"})
 
 
@@ -114,7 +115,7 @@ class Builder:
         """Take one event in."""
         if not isinstance(event, ScopeEvent):
             self._mark(event)
-        elif event.scope_category == "start":
+        elif event.detail == "start":
             self._start(event)
         else:
             self._end(event)
@@ -145,11 +146,13 @@ class Builder:
     # -- scopes ----------------------------------------------------------------------------------------------------
 
     def _start(self, event: ScopeEvent) -> None:
-        uuid = event.uuid
+        source = event.source
+        uuid: str = source.uuid
         if uuid in self._places:
             return
-        parent = self._parent(event)
-        category = event.category
+        outer: str | None = source.parent_uuid
+        parent = None if outer is None else self._places.get(outer) or self._root_of(event)
+        category: str = source.category
         is_agent = category == "agent" or (parent is None and _is_turn(event))
         home = parent.home if parent is not None else None
         if is_agent and home is not None and home.depth >= _DEEPEST:
@@ -158,19 +161,14 @@ class Builder:
             home = self._new_trail(event, home, implicit=not is_agent)
         elif is_agent:
             _adopt(home, event)
-        tool = parent.tool if parent is not None and parent.home is home else None
-        place = Place(
-            uuid,
-            event.name,
-            category,
-            event.timestamp_ns,
-            home,
-            event.parent_uuid if parent is not None else None,
-            parent.name if parent is not None else None,
-            tool,
-        )
-        self._places[uuid] = home.root.open[uuid] = place
-        home.root.noticed(event.timestamp_ns)
+        if parent is None:
+            place = Place(uuid, event.name, category, event.timestamp_ns, home)
+        else:
+            tool = parent.tool if parent.home is home else None
+            place = Place(uuid, event.name, category, event.timestamp_ns, home, outer, parent.name, tool)
+        root = home.root
+        self._places[uuid] = root.open[uuid] = place
+        root.noticed(event.timestamp_ns)
         if is_agent and home.uuid == uuid and home.parent is not None:
             subagent_started(home.parent, home, parent, event.timestamp)
         elif category == "llm":
@@ -180,14 +178,9 @@ class Builder:
         elif category == "guardrail":
             place.state = target_of(event)
 
-    def _parent(self, event: ScopeEvent | MarkEvent) -> Place | None:
-        uuid = event.parent_uuid
-        if uuid is None:
-            return None
-        found = self._places.get(uuid)
-        if found is None:  # its parent has ended, or was never seen: the root may still be there
-            found = self._places.get(event.propagation_root_uuid or "")
-        return found
+    def _root_of(self, event: ScopeEvent | MarkEvent) -> Place | None:
+        """Find the root of an event whose parent has ended, or was never seen: it may still be there."""
+        return self._places.get(event.propagation_root_uuid or "")
 
     def _new_trail(self, event: ScopeEvent, home: Trail | None, *, implicit: bool) -> Trail:
         parent = None if home is None or home.implicit else home
@@ -214,7 +207,7 @@ class Builder:
         return trail
 
     def _end(self, event: ScopeEvent) -> None:
-        place = self._places.pop(event.uuid, None)
+        place = self._places.pop(event.source.uuid, None)
         if place is None:
             self.late += 1
             return
@@ -257,7 +250,8 @@ class Builder:
         name = event.name
         if name in _SILENT:
             return
-        place = self._parent(event)
+        parent = event.parent_uuid
+        place = None if parent is None else self._places.get(parent) or self._root_of(event)
         if place is None:
             return
         trail, data = place.home, event.data
@@ -278,8 +272,10 @@ def _store_nothing(_root: str, _mime: str, _data: bytes) -> None:
 
 def outcome_of(metadata: dict[str, Any]) -> Outcome:
     """Read how a scope ended; what nobody said is well."""
-    kind, text = metadata.get("error.type"), metadata.get("otel.status_description")
     status = metadata.get("relay.status")
+    if status == "ok":
+        return _FINE
+    kind, text = metadata.get("error.type"), metadata.get("otel.status_description")
     if not isinstance(status, str):  # another producer
         status = _STATUS.get(str(metadata.get("otel.status_code")), "ok")
         kind = metadata.get("exception.type", kind)

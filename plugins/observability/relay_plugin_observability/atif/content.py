@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Keep = Callable[[str, bytes], str | None]
 
-__all__ = ["JSON_TYPE", "inline_images", "json_text", "message_content", "result_content"]
+__all__ = ["JSON_TYPE", "inline_images", "json_text", "message_content", "result_content", "words"]
 
 JSON_TYPE: Final = "application/json"
 _TEXT_TYPES: Final = frozenset({"text", "input_text", "output_text", "summary_text"})
@@ -39,6 +39,16 @@ def json_text(value: Any) -> str:
         '{"a":[null],"b":1}'
     """
     return _encode(value).decode()
+
+
+def words(value: Any) -> str | None:
+    """Give a text that says something; None for anything else.
+
+    Example:
+        >>> words("hi"), words(""), words(5)
+        ('hi', None, None)
+    """
+    return value if isinstance(value, str) and value else None
 
 
 def message_content(value: Any, keep: Keep, spare: Iterator[tuple[str, str]] | None = None) -> Content:

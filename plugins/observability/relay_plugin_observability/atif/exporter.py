@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from relay_core.errors import ConfigError
+from relay_core.event_reading import read_ahead
 from relay_plugin_observability.atif.builder import Builder
 from relay_plugin_observability.atif.files import NewFile, publish, write_atomic
 from relay_plugin_observability.atif.media import media_name
@@ -151,6 +152,7 @@ class AtifExporter:
         with self._lock:
             if self._closed:
                 return
+            read_ahead(events)
             add = self._builder.add
             for event in events:
                 try:

@@ -27,7 +27,9 @@ __all__ = ["llm_ended", "llm_started", "llm_unfinished"]
 
 _WORDS: Final = {"cancelled": "The call was cancelled.", "interrupted": "The call was interrupted."}
 _OUTCOME_KEYS: Final = frozenset({"error.type", "exception.type"})
-_USUAL_KEYS: Final = frozenset({"otel.status_code", "relay.status"})
+_USUAL_KEYS: Final = frozenset(
+    {"otel.status_code", "relay.status", "relay.stream", "relay.duplicate_of", "relay.usage_owner"}
+)
 
 
 _NONE: Final[frozenset[str]] = frozenset()
@@ -75,10 +77,11 @@ def _push_user(trail: Trail, asked: Asked, at: str) -> None:
             continue
         content = message_content(message.get("content"), trail.keep, spare)
         role = message.get("role")
+        name = message.get("name")
         earlier = asked.earlier if first and trail.log.count == 0 else 0
-        extra = extra_of(
-            role=None if role == "user" else role, name=message.get("name"), earlier_messages=earlier or None
-        )
+        extra: dict[str, Any] | None = None
+        if role != "user" or name is not None or earlier:
+            extra = extra_of(role=None if role == "user" else role, name=name, earlier_messages=earlier or None)
         trail.log.push(Draft(Step(step_id=0, source="user", message=content, timestamp=at, extra=extra)))
         first = False
 
@@ -140,22 +143,21 @@ def _agent_step(
     provider = profile.get("provider")
     model = answered.model or pending.model
     metrics = priced(metrics_of(answered.usage), provider if isinstance(provider, str) else event.name, model)
-    stream = metadata.get("relay.stream")
-    extra = extra_of(
-        ancestry=place.ancestry(),
-        invocation=place.invocation(event.timestamp_ns, outcome.status),
-        error=outcome.error,
-        finish_reason=answered.finish,
-        response_id=answered.response_id,
-        attempt=pending.attempt if pending.attempt > 1 else None,
-        time_to_first_chunk=profile.get("time_to_first_chunk"),
-        stream=stream,
-        guardrails=pending.guardrails,
-        answer_usage=metrics if cached else None,  # nothing was spent: an intercept answered
-        llm_request=pending.request,
-        llm_response=event.data if trail.facts.payloads else None,
-        metadata=own_metadata(metadata),
-    )
+    extra = place.work(event.timestamp_ns, outcome.status)
+    _add_outcome(extra, outcome, answered, pending)
+    if (waited := profile.get("time_to_first_chunk")) is not None:
+        extra["time_to_first_chunk"] = waited
+    if (stream := metadata.get("relay.stream")) is not None:
+        extra["stream"] = stream
+    if pending.guardrails is not None:
+        extra["guardrails"] = pending.guardrails
+    if cached and metrics is not None:  # nothing was spent: an intercept answered
+        extra["answer_usage"] = metrics
+    if trail.facts.payloads:
+        extra |= extra_of(llm_request=pending.request, llm_response=event.data) or {}
+    if (own := own_metadata(metadata)) is not None:
+        extra["metadata"] = own
+    extra |= answered.facts
     return Step(
         step_id=0,
         source="agent",
@@ -166,8 +168,19 @@ def _agent_step(
         reasoning_content=answered.reasoning,
         metrics=None if cached else metrics,
         llm_call_count=None if cached else 1,
-        extra={**extra, **answered.facts} if extra and answered.facts else extra or answered.facts,
+        extra=extra,
     )
+
+
+def _add_outcome(extra: dict[str, Any], outcome: Outcome, answered: Answered, pending: _Pending) -> None:
+    if outcome.error is not None:
+        extra["error"] = outcome.error
+    if answered.finish is not None:
+        extra["finish_reason"] = answered.finish
+    if answered.response_id is not None:
+        extra["response_id"] = answered.response_id
+    if pending.attempt > 1:
+        extra["attempt"] = pending.attempt
 
 
 def _entry(draft: Draft, wish: Wish, uuid: str) -> ToolCall:

@@ -127,11 +127,10 @@ class StepLog:
         step = draft.step
         step.step_id = self.count + 1
         try:
-            body = _encode(step)
+            self._spool.add(step)
         except (ValueError, TypeError, ArithmeticError, RecursionError):  # text that is no Unicode, for instance
-            body = _encode(Step(step_id=self.count + 1, source=step.source, message=_UNWRITABLE))
+            self._spool.add(Step(step_id=step.step_id, source=step.source, message=_UNWRITABLE))
         self.count += 1
-        self._spool.add(body if self.count == 1 else b"," + body)
 
     def encoded(self) -> Iterator[bytes]:
         """Give the JSON of all finished steps, with commas in between."""

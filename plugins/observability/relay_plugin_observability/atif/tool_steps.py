@@ -44,12 +44,15 @@ def tool_started(trail: Trail, place: Place, event: ScopeEvent) -> None:
     call.state = "running"
     entry = call.entry
     outer = place.tool
-    entry.extra = extra_of(
-        guardrails=take(trail, place.parent_uuid, "tool", place.name),
-        executed_arguments=None if arguments == entry.arguments else arguments,
-        parent_call_id=outer[1].entry.tool_call_id if outer is not None else None,
-        **(entry.extra or {}),
-    )
+    verdicts = take(trail, place.parent_uuid, "tool", place.name)
+    is_other = arguments is not entry.arguments and arguments != entry.arguments
+    if verdicts is not None or is_other or outer is not None:
+        entry.extra = extra_of(
+            guardrails=verdicts,
+            executed_arguments=arguments if is_other else None,
+            parent_call_id=outer[1].entry.tool_call_id if outer is not None else None,
+            **(entry.extra or {}),
+        )
     place.tool = found
 
 
@@ -120,17 +123,17 @@ def tool_ended(trail: Trail, place: Place, event: ScopeEvent, outcome: Outcome) 
         )
         if event.data is not None:
             facts["partial_result"] = event.data
-    facts |= extra_of(status=outcome.status, error=outcome.error) or {}
+    facts["status"] = outcome.status
+    if outcome.error is not None:
+        facts["error"] = outcome.error
     result = ObservationResult(source_call_id=entry.tool_call_id, content=content, extra=facts)
-    details = extra_of(
-        ancestry=place.ancestry(),
-        invocation=place.invocation(event.timestamp_ns, outcome.status),
-        metadata=own_metadata(event.metadata or {}),
-    )
     if draft.step.step_id:  # it had to leave before the result came
         _late(trail, call, result, event.timestamp)
         return
-    entry.extra = {**(entry.extra or {}), **(details or {})}
+    details = {**(entry.extra or {}), **place.work(event.timestamp_ns, outcome.status)}
+    if (own := own_metadata(event.metadata or {})) is not None:
+        details["metadata"] = own
+    entry.extra = details
     draft.answer(call, result)
     trail.log.settle()
 

@@ -93,15 +93,16 @@ class Place(msgspec.Struct, eq=False):
             row["parent_name"] = self.parent_name
         return row
 
-    def invocation(self, end_ns: int, status: str) -> dict[str, Any]:
-        """Say when it ran and how it ended."""
-        return {
+    def work(self, end_ns: int, status: str) -> dict[str, Any]:
+        """Say which scope it is, when it ran and how it ended."""
+        invocation = {
             "invocation_id": self.uuid,
             "start_timestamp": self.start_ns / 1e9,
             "end_timestamp": end_ns / 1e9,
             "status": status,
             "framework": "relay",
         }
+        return {"ancestry": self.ancestry(), "invocation": invocation}
 
 
 class _Head(msgspec.Struct, omit_defaults=True):
@@ -204,7 +205,8 @@ class Trail:
     def noticed(self, at_ns: int) -> None:
         """Note, at a root, that there was an event."""
         self.changes += 1
-        self.latest_ns = max(self.latest_ns, at_ns)
+        if at_ns > self.latest_ns:  # noqa: PLR1730  # nearly always, and quicker than `max`
+            self.latest_ns = at_ns
 
     def note_request(self, key: int, name: str) -> int:
         """Count how often a request was sent without an answer so far; gives 1 for the first time."""
