@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from relay_core.runtime import Relay
     from relay_core.scopes import Node
 
-__all__ = ["CALLS", "Call", "LlmCall", "ToolCall", "llm_scope", "tool_scope"]
+__all__ = ["CALLS", "Call", "LlmCall", "ToolCall", "joined", "llm_scope"]
 
 _SECRET_HEADERS: Final = frozenset(
     {
@@ -211,16 +211,12 @@ class ToolCall(Call):
 
     def make_scope(self, relay: Relay) -> Scope:
         """Make the call's scope, not yet open."""
-        return tool_scope(
-            relay,
-            self.name,
-            self.request if self.observation is None else self.shown_request(relay),
-            self.parent,
-            self.metadata,
-            self.attributes,
-            self.profile,
-            self.tool_call_id,
-        )
+        shown = self.request if self.observation is None else self.shown_request(relay)
+        profile = self.profile
+        if self.tool_call_id is not None:
+            profile = joined("tool", self.name, profile, "tool_call_id", self.tool_call_id)
+        node, metadata = self.parent, self.metadata
+        return Scope().prepare(relay, self.name, "tool", node, shown, metadata, profile or {}, self.attributes, None)
 
 
 class LlmCall(Call):
@@ -410,27 +406,12 @@ def _is_view(request: Any) -> bool:
     return type(request).__module__ == "relay_core.llm" and type(request).__name__ == "LlmRequest"
 
 
-def _joined(kind: str, name: str, profile: Mapping[str, Any] | None, field: str, value: Any) -> dict[str, Any]:
+def joined(kind: str, name: str, profile: Mapping[str, Any] | None, field: str, value: Any) -> dict[str, Any]:
+    """Add a field to a call's category profile."""
     try:
         return {**profile, field: value} if profile else {field: value}
     except TypeError:
         raise UsageError(f"{kind} call {name!r}: profile is a mapping, got {type(profile).__name__}") from None
-
-
-def tool_scope(
-    relay: Relay,
-    name: str,
-    args: Any,
-    parent: Node | None,
-    metadata: Mapping[str, Any] | None,
-    attributes: Iterable[str],
-    profile: Mapping[str, Any] | None,
-    tool_call_id: str | None,
-) -> Scope:
-    """Make the scope of a tool call, not yet open."""
-    if tool_call_id is not None:
-        profile = _joined("tool", name, profile, "tool_call_id", tool_call_id)
-    return Scope().prepare(relay, name, "tool", parent, args, metadata, profile or {}, attributes, None)
 
 
 def llm_scope(
@@ -448,7 +429,7 @@ def llm_scope(
 ) -> Scope:
     """Make the scope of an LLM call, not yet open; credential headers stay out of what it shows."""
     if model is not None:
-        profile = _joined("LLM", name, profile, "model_name", model)
+        profile = joined("LLM", name, profile, "model_name", model)
     try:
         shown = {k: v for k, v in headers.items() if str(k).lower() not in _SECRET_HEADERS} if headers else {}
     except AttributeError:

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from relay_core.call_types import LlmCall, ToolCall, llm_scope, tool_scope
+from relay_core.call_types import LlmCall, ToolCall, joined, llm_scope
 from relay_core.calls import arun_plain, here, managed, run, run_plain
 from relay_core.errors import UsageError
 from relay_core.pipeline import finished
-from relay_core.scopes import CURRENT
+from relay_core.scopes import CURRENT, Scope
 from relay_core.scoping import Scoping
 
 if TYPE_CHECKING:
@@ -82,7 +82,9 @@ class Calling(Scoping):
             return func(args)
         chain = (self.chains_for(parent := here(self, parent)) if self._scoped else self._chains).tool
         if chain is None and not claim and observation is None and self._claim.get() is None:
-            scope = tool_scope(self, name, args, parent, metadata, attributes, profile, tool_call_id)
+            if tool_call_id is not None:
+                profile = joined("tool", name, profile, "tool_call_id", tool_call_id)
+            scope = Scope().prepare(self, name, "tool", parent, args, metadata, profile or {}, attributes, None)
             return run_plain(self, scope, args, func)
         parent = here(self, parent)
         call = ToolCall(name, args, parent, metadata, attributes, profile, tool_call_id, claim, observation)
@@ -115,7 +117,9 @@ class Calling(Scoping):
             return await finished(func(args), True)
         chain = (self.chains_for(parent := here(self, parent)) if self._scoped else self._chains).tool
         if chain is None and not claim and observation is None and self._claim.get() is None:
-            scope = tool_scope(self, name, args, parent, metadata, attributes, profile, tool_call_id)
+            if tool_call_id is not None:
+                profile = joined("tool", name, profile, "tool_call_id", tool_call_id)
+            scope = Scope().prepare(self, name, "tool", parent, args, metadata, profile or {}, attributes, None)
             return await arun_plain(self, scope, args, func)
         parent = here(self, parent)
         call = ToolCall(name, args, parent, metadata, attributes, profile, tool_call_id, claim, observation)

@@ -80,7 +80,7 @@ def freeze(obj: Any, limits: Bounds = DEFAULT_LIMITS) -> Any:  # noqa: C901, PLR
     try:
         # The usual arguments and results: a few values, and perhaps a few in one of them. They are looked at right here,
         # as `glance` would; a call for each is half of what that costs. No bound is needed where they are all there is.
-        below, is_all = None, True
+        below = None
         for key in obj:
             if type(key) is not str:
                 return copy_tree(obj, limits)
@@ -93,7 +93,7 @@ def freeze(obj: Any, limits: Bounds = DEFAULT_LIMITS) -> Any:  # noqa: C901, PLR
                 pass
             elif kind is dict or kind is list:
                 if below is not None:
-                    is_all = False
+                    return _freeze(obj, limits)
                 below = value
             elif not (kind is float or kind is bool or value is None):
                 return _freeze(obj, limits)
@@ -101,6 +101,7 @@ def freeze(obj: Any, limits: Bounds = DEFAULT_LIMITS) -> Any:  # noqa: C901, PLR
             size += len(below)
             if size > _SEVERAL:
                 return _freeze(obj, limits)
+            is_all = True
             for value in below.values() if type(below) is dict else below:
                 kind = type(value)
                 if kind is str:
