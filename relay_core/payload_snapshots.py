@@ -45,7 +45,7 @@ _OWN: Final = frozenset(map(id, (Frozen, Note)))  # a class may forge its hash
 _KEPT: Final = frozenset(map(id, (str, int, float, bool, type(None), bytes, Deferred))) | _OWN
 _ROOM: Final = bytearray(2_048)  # copying one costs less than making one
 _LITTLE: Final = bytearray(480)  # the interpreter's own allocator has this at hand
-_LARGER: Final = (32_768, 131_072, 524_288, 1_048_576)  # bytes, for what does not find room
+_LARGER: Final = {480: 2_048, 2_048: 32_768, 32_768: 131_072, 131_072: 524_288, 524_288: 1_048_576}  # bytes
 _SEVERAL: Final = 8  # entries
 _LIST: Final = 64
 _LONG_LIST: Final = 256
@@ -78,9 +78,8 @@ def freeze(obj: Any, limits: Bounds = DEFAULT_LIMITS) -> Any:  # noqa: C901, PLR
     if kind is not dict or (size := len(obj)) > FEW:
         return _freeze(obj, limits)
     try:
-        # The usual arguments and results: a few values, and perhaps a few in one of them. They are looked at right here,
-        # as `glance` would; a call for each is half of what that costs. No bound is needed where they are all there is.
-        below = None
+        # The usual: a few values, and perhaps a few in one of them. To call `glance` would cost half as much again.
+        below, is_all = None, True
         for key in obj:
             if type(key) is not str:
                 return copy_tree(obj, limits)
@@ -98,10 +97,8 @@ def freeze(obj: Any, limits: Bounds = DEFAULT_LIMITS) -> Any:  # noqa: C901, PLR
             elif not (kind is float or kind is bool or value is None):
                 return _freeze(obj, limits)
         if below is not None:
-            size += len(below)
-            if size > _SEVERAL:
+            if (size := size + len(below)) > _SEVERAL:
                 return _freeze(obj, limits)
-            is_all = True
             for value in below.values() if type(below) is dict else below:
                 kind = type(value)
                 if kind is str:
@@ -112,7 +109,7 @@ def freeze(obj: Any, limits: Bounds = DEFAULT_LIMITS) -> Any:  # noqa: C901, PLR
                         return _freeze(obj, limits)
                     is_all = False
             if not is_all:
-                return (pack(obj, _LITTLE) if size >= FEW else None) or _freeze(obj, limits)
+                return (pack(obj, _LITTLE.copy()) if size >= FEW else None) or _freeze(obj, limits)
         return Packed(_pack(obj))
     except Exception:  # noqa: BLE001  # another thread changes it; a key is no text
         return copy_tree(obj, limits)
@@ -130,12 +127,12 @@ def _freeze(obj: Any, limits: Bounds) -> Any:
         return copy_tree(obj, limits)
 
 
-def pack(obj: Any, room: bytearray = _ROOM) -> Packed | None:
+def pack(obj: Any, buffer: bytearray | None = None) -> Packed | None:
     """Take a snapshot of plain values that some C encoder reads anyway, such as the body of a request.
 
     Args:
         obj: a dictionary, list or tuple.
-        room: as long as it will probably get; more is tried.
+        buffer: a new one, as long as the snapshot will probably get; longer ones are tried.
 
     Returns:
         None for what is large, or not plain; `freeze` takes that.
@@ -145,33 +142,21 @@ def pack(obj: Any, room: bytearray = _ROOM) -> Packed | None:
         >>> Encoder().json(pack({"model": "m"})), pack([object()])
         (b'{"model":"m"}', None)
     """
-    if type(obj) is list and len(obj) > _LIST:  # whatever is in it, it needs more room
-        return _pack_large(obj, _LARGER[len(obj) > _LONG_LIST :])
-    buffer = room.copy()
+    if buffer is None:
+        if type(obj) is list and len(obj) > _LIST:  # whatever is in it, it needs more room
+            buffer = bytearray(32_768 if len(obj) <= _LONG_LIST else 131_072)
+        else:
+            buffer = _ROOM.copy()
     fixed = _fix(buffer)  # while it is there, the encoder cannot let the buffer grow
     try:
         _pack_into(obj, buffer)
         return Packed(b"" + buffer)
     except BufferError:
-        del fixed
+        larger = _LARGER.get(len(buffer))
     except Exception:  # noqa: BLE001  # something that is not plain
         return None
-    return _pack_large(obj, _LARGER if room is _ROOM else (len(_ROOM), *_LARGER))
-
-
-def _pack_large(obj: Any, sizes: tuple[int, ...]) -> Packed | None:
-    """Pack it into the first of ever longer buffers that has room for it."""
-    for size in sizes:
-        buffer = bytearray(size)
-        fixed = _fix(buffer)
-        try:
-            _pack_into(obj, buffer)
-            return Packed(b"" + buffer)
-        except BufferError:
-            del fixed
-        except Exception:  # noqa: BLE001  # something that is not plain
-            break
-    return None
+    del fixed, buffer
+    return None if larger is None else pack(obj, bytearray(larger))
 
 
 def _may_copy(obj: Any, limits: Bounds) -> bool:
