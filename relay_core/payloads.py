@@ -25,6 +25,7 @@ from relay_core.payload_snapshots import Packed, freeze, pack
 from relay_core.payload_texts import Names, clean_text
 from relay_core.payload_tree import MARKER, Normaliser
 from relay_core.payload_types import type_name, type_of
+from relay_core.payload_unpacking import unpack
 from relay_core.profiles import Rearranged
 from relay_core.redaction import Redactor
 from relay_core.response_index import ResponseIndex
@@ -253,7 +254,7 @@ class Encoder:
     def _encode(self, frozen: Any, markers: bool) -> tuple[bytes, Any]:
         try:
             if type(frozen) is Packed:
-                frozen = _unpack(frozen.data)
+                frozen = unpack(frozen.data)
             return self._quick(frozen) or self._slow(frozen, markers)
         except Exception as error:  # noqa: BLE001  # total, whatever happens
             tree = {MARKER: {"unreadable": type_name(type_of(error))}}
@@ -337,4 +338,4 @@ _NONE: Final = object()
 
 def _open(obj: Any) -> Any:
     value = obj.value if type(obj) is Frozen else obj
-    return _unpack(value.data) if type(value) is Packed else value
+    return unpack(value.data) if type(value) is Packed else value
