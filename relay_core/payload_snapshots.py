@@ -77,8 +77,7 @@ def freeze(obj: Any, limits: Bounds = DEFAULT_LIMITS) -> Any:  # noqa: C901, PLR
     kind = type(obj)
     if kind is not dict or (size := len(obj)) > FEW:
         return _freeze(obj, limits)
-    try:
-        # The usual: a few values, and perhaps a few in one of them. To call `glance` would cost half as much again.
+    try:  # a few values, and perhaps a few in one of them: to call `glance` would cost half as much again
         below, is_all = None, True
         for key in obj:
             if type(key) is not str:
@@ -111,7 +110,8 @@ def freeze(obj: Any, limits: Bounds = DEFAULT_LIMITS) -> Any:  # noqa: C901, PLR
             if not is_all:
                 return (pack(obj, _LITTLE.copy()) if size >= FEW else None) or _freeze(obj, limits)
         return Packed(_pack(obj))
-    except Exception:  # noqa: BLE001  # another thread changes it; a key is no text
+    except BaseException as error:  # noqa: BLE001  # another thread changes it; a key is no text
+        _pass_on(error)
         return copy_tree(obj, limits)
 
 
@@ -153,10 +153,17 @@ def pack(obj: Any, buffer: bytearray | None = None) -> Packed | None:
         return Packed(b"" + buffer)
     except BufferError:
         larger = _LARGER.get(len(buffer))
-    except Exception:  # noqa: BLE001  # something that is not plain
+    except BaseException as error:  # noqa: BLE001  # something that is not plain; its code may raise anything
+        _pass_on(error)
         return None
     del fixed, buffer
     return None if larger is None else pack(obj, bytearray(larger))
+
+
+def _pass_on(error: BaseException) -> None:
+    """Raise what is a signal of the program; everything else is about a payload."""
+    if isinstance(error, (KeyboardInterrupt, SystemExit)):
+        raise error
 
 
 def _may_copy(obj: Any, limits: Bounds) -> bool:
@@ -168,10 +175,8 @@ def copy_tree(obj: Any, limits: Bounds = DEFAULT_LIMITS) -> Any:
     try:
         if _may_copy(obj, limits):
             return _copy(obj)
-    except (KeyboardInterrupt, SystemExit):
-        raise  # a signal of the program
-    except BaseException:  # noqa: BLE001, S110  # whatever it is, the careful walk decides
-        pass
+    except BaseException as error:  # noqa: BLE001  # whatever it is, the careful walk decides
+        _pass_on(error)
     try:
         return walk(obj, limits.max_depth, limits.max_items, (Frozen,))
     except Exception:  # noqa: BLE001  # no memory or no stack left

@@ -180,12 +180,9 @@ class Normaliser:
 
     def _key(self, key: Any) -> tuple[str, str]:
         """Give the key's text, and what was changed about it."""
-        if type(key) is not str:
-            name, kind = key_text(key)
-        else:
-            name, kind = key, ""
-            if name.startswith("$") and not self._markers and name.lstrip("$") == MARKER[1:]:
-                return f"${name}", ""  # user data stays apart from markers: one more dollar sign, always
+        name, kind = (key, "") if type(key) is str else key_text(key)
+        if name.startswith("$") and (kind or not self._markers) and name.lstrip("$") == MARKER[1:]:
+            return f"${name}", kind  # user data stays apart from markers: one more dollar sign, always
         if len(name) > KEY_CHARS:
             name, kind = (
                 f"{self._redactor.scrub_text(name[:_MARGIN])[:KEY_CHARS]}...({len(name)})",

@@ -23,7 +23,7 @@ import attrs
 import msgspec
 import pydantic
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from relay_core import payload_snapshots
@@ -399,6 +399,16 @@ def test_no_code_of_a_hostile_object_runs(act, base, monkeypatch):
     encoder.text(value)
 
 
+@pytest.mark.parametrize("base", BASES)
+def test_code_that_the_encoder_runs_deep_in_a_payload_raises_nothing_into_the_program(base):
+    value = hostile("raise", *BASES[base])
+    tree = tree_of({"a": [1, 2, 3, 4, 5, {"x": 1}, value]})
+    assert tree["a"][:6] == [1, 2, 3, 4, 5, {"x": 1}]
+    assert tree["a"][6] == tree_of(value)
+    if base == "uuid":
+        assert next(iter(tree_of({"a": {value: 1}})["a"].values())) == 1
+
+
 class Pair(typing.NamedTuple):
     a: list
     b: int
@@ -697,7 +707,8 @@ def test_only_what_is_plain_and_short_to_its_last_value_is_packed_without_a_boun
         assert max((len(atom) for atom in atoms if type(atom) is str), default=0) <= 1_024
 
 
-@given(st.dictionaries(KEYS, st.integers(-(2**63), 2**64 - 1), max_size=12))
+@given(st.dictionaries(KEYS | st.just(b"$relay"), st.integers(-(2**63), 2**64 - 1), max_size=12))
+@example({b"$relay": 0, "$relay": 1, b"$$relay": 2, "x": 3})
 def test_no_entry_is_lost(value):
     found = tree_of(value, Encoder(redaction=Redactor(enabled=False)))
     found.pop("$relay", None)
