@@ -1,4 +1,7 @@
-"""Snapshots of payloads: what the caller's thread does for any object, cheap, bounded, and without running its code."""
+"""Snapshots of payloads: what the caller's thread does for any object, cheap and bounded.
+
+No code of a payload's first values runs. Further on, that of sets' subclasses and a few more may, in the C encoder.
+"""
 
 # objects of any type pass here:
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -54,7 +57,7 @@ _UNREADABLE: Final = Note({"unreadable": True})
 
 
 def freeze(obj: Any, limits: Bounds = DEFAULT_LIMITS) -> Any:  # noqa: C901, PLR0912  # on every call's path
-    """Take a snapshot of any object: cheap, bounded, without running its code.
+    """Take a snapshot of any object: cheap and bounded.
 
     Plain values of ordinary size are packed by a C encoder, unless short into a buffer that cannot grow: there it stops.
     Everything else is copied as a tree that shares text with the original.

@@ -1,7 +1,7 @@
 """The total encoder: any Python object as bounded JSON, in two steps.
 
-`freeze` takes a snapshot on the caller's thread. It copies containers in C, shares text, runs no code of the objects,
-and never raises. `Encoder.json` and `Encoder.tree` make the JSON later, on the worker: bounded, without credentials,
+`freeze` takes a snapshot on the caller's thread. It copies containers in C, shares text, runs no code of a payload's
+first values, and never raises. `Encoder.json` and `Encoder.tree` make the JSON later, on the worker: bounded, without credentials,
 and with a marker ``{"$relay": {...}}`` wherever a value was changed. A ``$relay`` key of the user's own data gets one
 more dollar sign.
 """
